@@ -1,0 +1,1 @@
+../../../../cuda/context_merge.cu

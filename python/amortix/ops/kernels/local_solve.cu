@@ -1,0 +1,1 @@
+../../../../cuda/local_solve.cu
