@@ -1,0 +1,389 @@
+"""The main job: stream a table once through learners of one or more regimes, and keep what they learned.
+
+>>> table = Table.open("houses.parquet", target="price")                              # doctest: +SKIP
+>>> adaptation = Adaptation.start(table, [checkpoint.load("explicit-regression")])    # doctest: +SKIP
+>>> adaptation.run()                                                                  # doctest: +SKIP
+>>> adaptation.model().predict(x).mean                                                # doctest: +SKIP
+
+All learners step side by side over one stream of encoded mini-batches, and so do the online baselines. A share of
+the rows is held out by a hash of the row number; the error there, at row counts evenly spaced in their logarithm, is
+the learning curve, and at the end it picks the regime that is kept. So the held-out rows choose among a few regimes,
+and that is all they do: no learner ever steps on them.
+
+Everything between two mini-batches can be saved: `save` and `resume` continue bitwise as if never interrupted.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from amortix import baselines, metrics, saving
+from amortix.batch import Batch, State
+from amortix.budget import check_limits, compact, initial, new_store
+from amortix.data.store import RowStore
+from amortix.data.table import Table
+from amortix.encoder import ROWS, TableEncoder
+from amortix.errors import AmortixError, ConfigError, FormatError, LearnerError, StateError
+from amortix.learner import AbstractLearner, Task
+from amortix.model import (
+    AdaptedModel,
+    forecast,
+    load_learner,
+    save_learner,
+    state_arrays,
+    state_from_arrays,
+)
+from amortix.plan import Floats, Settings, Split, first_rows, with_classes
+
+@dataclass
+class Track:
+    """One learner on its way through the table.
+
+    Attributes:
+        learner: as it was pre-trained; it never changes.
+        state: what the table has taught it so far.
+        seconds: spent in its steps.
+        curve: ``rows`` and the metrics on the held-out rows, in order.
+    """
+
+    learner: AbstractLearner
+    state: State
+    seconds: float = 0.0
+    curve: list[dict[str, float]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a regime or a baseline did on the held-out rows.
+
+    Attributes:
+        regime: the regime, or the name of the baseline.
+        baseline: which of the two.
+        rows: rows it learned from.
+        seconds: reading and encoding them and learning from them; evaluations along the way are not counted.
+        metrics: by name, see `amortix.metrics`.
+        curve: of regimes, ``rows`` and the metrics at each point.
+    """
+
+    regime: str
+    baseline: bool
+    rows: int
+    seconds: float
+    metrics: dict[str, float]
+    curve: tuple[dict[str, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands; ``metrics`` are the latest on the held-out rows, by regime."""
+
+    rows: int
+    total: int
+    batches: int
+    metrics: dict[str, dict[str, float]]
+
+
+@final
+class Adaptation:
+    """A table on its way through learners: `start` or `resume`, then `run`, then `results` and `model`.
+
+    Attributes:
+        split: the table and its parts.
+        tracks: the learners by regime.
+        rows: rows learned from so far.
+        results: of every regime and baseline, once finished.
+        notes: what the user should know about the results.
+    """
+
+    def __init__(self, split: Split, encoder: TableEncoder, tracks: Sequence[Track], store: RowStore | None):
+        self.split = split
+        self.tracks = {track.learner.regime: track for track in tracks}
+        self.rows = 0
+        self.results: list[Result] = []
+        self.notes: list[str] = []
+        self._encoder = encoder
+        self._store = store
+        self._task = tracks[0].learner.task
+        self._online = baselines.online(self._task, encoder.features, _outputs(split.table))
+        self._held = _tensor(encoder.transform(split.held_x))
+        self._cursor: dict[str, Any] | None = None
+        self._reading = 0.0
+
+    @classmethod
+    def start(cls, table: Table, learners: Sequence[AbstractLearner], settings: Settings | None = None) -> Self:
+        """Set out from the learners' initial states.
+
+        Args:
+            table: with a target. For classification its labels are found here, unless the table has them.
+            learners: one per regime, all of one task.
+            settings: see `Settings`; its defaults where None.
+
+        Raises:
+            SourceError: the table is too small, or its target constant.
+            LearnerError: the learners' tasks differ, or the table has more columns or classes than they take.
+            ConfigError: the budget is too small.
+        """
+        settings = settings or Settings()
+        task = _common_task(learners)
+        table = with_classes(table) if task == "classification" else table
+        check_limits(table, learners)
+        split = Split.of(table, settings)
+        encoder = TableEncoder.fit(*first_rows(split.stream(), ROWS), task=task, target=str(table.target))
+        held = _tensor(encoder.transform(split.held_x))
+        tracks = [Track(learner, initial(learner, held, _outputs(table))) for learner in learners]
+        return cls(split, encoder, tracks, new_store([track.learner for track in tracks], encoder, settings, _outputs(table)))
+
+    @property
+    def finished(self) -> bool:
+        """Whether every row has been learned from."""
+        return bool(self.results)
+
+    @property
+    def best(self) -> str:
+        """The regime with the best score on the held-out rows, once finished.
+
+        Raises:
+            StateError: not finished.
+            LearnerError: no regime has a finite score.
+        """
+        name = metrics.SCORE[self._task]
+        scores = {r.regime: r.metrics[name] for r in self.results if not r.baseline}
+        if not scores:
+            raise StateError("the adaptation has not finished: call run() first")
+        ranked = {regime: score for regime, score in scores.items() if math.isfinite(score)}
+        if not ranked:
+            raise LearnerError(f"no regime has a finite {name} on the held-out rows: the target may be constant there")
+        return max(ranked, key=lambda regime: ranked[regime])
+
+    def run(
+        self, progress: Callable[[Progress], None] | None = None, stop: Callable[[], bool] = lambda: False
+    ) -> bool:
+        """Step through the rest of the table.
+
+        An exception while a mini-batch is read or learned from leaves the adaptation as it was before that
+        mini-batch, ready to be saved or run on.
+
+        Args:
+            progress: called after every mini-batch.
+            stop: asked after every mini-batch; True ends the run there.
+
+        Returns:
+            Whether the table was finished.
+        """
+        due = self.split.schedule()
+        stream = self.split.stream()
+        if self._cursor is not None:
+            stream.load_state_dict(self._cursor)
+        batches = iter(stream)
+        while self.rows < self.split.rows:
+            started = time.perf_counter()
+            x, y = next(batches)
+            self._step(x, y, stream.state_dict(), started, measure=self.rows + len(x) in due)
+            if progress is not None:
+                progress(self._progress())
+            if stop():
+                return False
+        if not self.finished:
+            self._finish()
+        return True
+
+    def _step(self, x: Floats, y: Floats | None, cursor: dict[str, Any], started: float, measure: bool) -> None:
+        """Compute everything that the mini-batch changes, then change it at once."""
+        assert y is not None, "rows to learn from carry their targets"
+        encoded, target = self._encoder.transform(x), self._encoder.target(y)
+        batch = Batch(_tensor(encoded), _tensor(target))
+        reading = time.perf_counter() - started
+        after = [_stepped(track, batch) for track in self.tracks.values()]
+        points = [self._measure(track, self.rows + len(x)) for track in after] if measure else []
+        for baseline in self._online:
+            baseline.step(encoded, y)
+        if self._store is not None:
+            self._store.extend(encoded, target)
+        for track, point in zip(after, points, strict=False):
+            track.curve.append(point)
+        self.tracks = {track.learner.regime: track for track in after}
+        self.rows, self._cursor, self._reading = self.rows + len(x), cursor, self._reading + reading
+
+    def _measure(self, track: Track, rows: int) -> dict[str, float]:
+        queries = None if track.learner.needs_queries else self._held
+        with torch.no_grad():
+            found = forecast(track.learner, track.state, self._encoder, queries)
+        return {"rows": rows} | metrics.measure(self._task, self.split.held_y, found.mean)
+
+    def _progress(self) -> Progress:
+        latest = {regime: track.curve[-1] for regime, track in self.tracks.items() if track.curve}
+        return Progress(self.rows, self.split.rows, -(-self.rows // self.split.settings.batch), latest)
+
+    def _finish(self) -> None:
+        results = []
+        for regime, track in self.tracks.items():
+            last = {name: value for name, value in track.curve[-1].items() if name != "rows"}
+            seconds = self._reading + track.seconds
+            results.append(Result(regime, False, self.rows, seconds, last, tuple(track.curve)))
+        for baseline in self._online:
+            found = self._score(baseline.predict(self._held[0].numpy()))
+            results.append(Result(baseline.name, True, self.rows, self._reading, found))
+        results += self._offline() if self.split.settings.offline else []
+        self.results = results
+
+    def _offline(self) -> list[Result]:
+        fitted, self.notes = baselines.offline(
+            self._task, _outputs(self.split.table), self.split.stream, self.split.held_x, self._encoder.transform
+        )
+        return [Result(one.name, True, one.rows, one.seconds, self._score(one.mean)) for one in fitted]
+
+    def _score(self, mean: NDArray[np.float64]) -> dict[str, float]:
+        return metrics.measure(self._task, self.split.held_y, mean)
+
+    def model(self, regime: str | None = None) -> AdaptedModel:
+        """The adapted model of a regime, by default of the best one; at any time for a named regime.
+
+        Raises:
+            ConfigError: the regime was not adapted.
+        """
+        regime = self.best if regime is None else regime
+        if regime not in self.tracks:
+            raise ConfigError(f"regime {regime!r} was not adapted, only {', '.join(self.tracks)}")
+        track, table = self.tracks[regime], self.split.table
+        implicit = track.learner.needs_queries
+        return AdaptedModel(
+            learner=track.learner,
+            state=compact(track.learner, track.state, len(table.columns), _outputs(table)),
+            encoder=self._encoder,
+            store=self._store if implicit else None,
+            columns=tuple(table.columns),
+            target=table.target,
+            classes=table.classes if self._task == "classification" else None,
+            batch=self.split.settings.batch,
+            info={
+                "rows": self.rows,
+                "held": len(self.split.held_y),
+                "settings": asdict(self.split.settings),
+                "results": [asdict(result) for result in self.results],
+            },
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write a directory, whole or not at all: the best model once finished, else all that `resume` needs.
+
+        The budget bounds the finished model. An unfinished adaptation also holds the other regimes and the
+        state of the held-out queries, and may be larger.
+
+        Raises:
+            OSError: the disk is full or the place cannot be written.
+        """
+        if self.finished:
+            self.model().save(path)
+            return
+        tensors = saving.prefixed("encoder", self._encoder.tensors())
+        for track in self.tracks.values():
+            tensors |= state_arrays(track.learner, track.state)
+        for baseline in self._online:
+            tensors |= saving.prefixed(baseline.name, baseline.tensors())
+        tensors |= {} if self._store is None else saving.prefixed("store", self._store.state_dict())
+        with saving.replacing_directory(Path(path)) as fresh:
+            for track in self.tracks.values():
+                save_learner(track.learner, fresh)
+            saving.write(fresh, self._meta(), tensors)
+
+    def _meta(self) -> dict[str, Any]:
+        table = self.split.table
+        return {
+            "kind": "adaptation",
+            "source": table.source,
+            "target": table.target,
+            "drop": list(table.drop),
+            "classes": None if table.classes is None else list(table.classes),
+            "fingerprint": table.fingerprint,
+            "settings": asdict(self.split.settings),
+            "rows": self.rows,
+            "reading": self._reading,
+            "cursor": self._cursor,
+            "tracks": {
+                regime: {"seconds": track.seconds, "curve": track.curve} for regime, track in self.tracks.items()
+            },
+        }
+
+    @classmethod
+    def resume(cls, path: str | Path, table: Table | None = None) -> Self:
+        """Take up an unfinished adaptation where it was saved.
+
+        Args:
+            path: directory that `save` wrote.
+            table: the same table, opened anew; where None, it is opened from where it was.
+
+        Raises:
+            FormatError: the directory is missing, damaged, or of a later schema.
+            StateError: the directory holds a finished model, or the table is another one.
+        """
+        path = Path(path)
+        meta, arrays = saving.read(path)
+        if meta.get("kind") != "adaptation":
+            raise StateError(f"{path} holds a finished model: there is nothing to resume")
+        table = _reopen(meta, path) if table is None else table
+        table = table.with_classes(meta["classes"]) if meta["classes"] and not table.classes else table
+        if table.fingerprint != meta["fingerprint"]:
+            raise StateError(f"the table is not the one that {path} was adapted to: resume with the same file")
+        try:
+            return cls._restore(path, table, meta, arrays)
+        except AmortixError:
+            raise
+        except (KeyError, TypeError, RuntimeError, ValueError) as error:
+            raise FormatError(f"{path} is damaged: its parts do not fit each other ({error})") from None
+
+    @classmethod
+    def _restore(cls, path: Path, table: Table, meta: dict[str, Any], arrays: dict[str, NDArray]) -> Self:
+        encoder = TableEncoder.from_tensors(saving.under("encoder", arrays))
+        tracks = []
+        for regime, saved in meta["tracks"].items():
+            learner = load_learner(path, regime)
+            tracks.append(Track(learner, state_from_arrays(learner, arrays), saved["seconds"], saved["curve"]))
+        settings = Settings(**meta["settings"])
+        store = new_store([track.learner for track in tracks], encoder, settings, _outputs(table))
+        if store is not None:
+            store.load_state_dict(saving.under("store", arrays))
+        adaptation = cls(Split.of(table, settings), encoder, tracks, store)
+        for baseline in adaptation._online:
+            baseline.load_tensors(saving.under(baseline.name, arrays))
+        adaptation.rows, adaptation._reading = meta["rows"], meta["reading"]
+        adaptation._cursor = meta["cursor"]
+        return adaptation
+
+
+def _tensor(array: Floats) -> torch.Tensor:
+    return torch.from_numpy(array)[None]
+
+
+def _outputs(table: Table) -> int:
+    return len(table.classes) if table.classes else 1
+
+
+def _stepped(track: Track, batch: Batch) -> Track:
+    started = time.perf_counter()
+    with torch.no_grad():
+        state = track.learner.step(track.state, batch)
+    return Track(track.learner, state, track.seconds + time.perf_counter() - started, track.curve)
+
+
+def _common_task(learners: Sequence[AbstractLearner]) -> Task:
+    tasks, regimes = {learner.task for learner in learners}, [learner.regime for learner in learners]
+    if len(tasks) != 1:
+        raise LearnerError(f"the learners must be of one task, got {', '.join(sorted(tasks)) or 'none'}")
+    if len(set(regimes)) < len(regimes):
+        raise LearnerError(f"one learner per regime, got {', '.join(regimes)}")
+    return tasks.pop()
+
+
+def _reopen(meta: dict[str, Any], path: Path) -> Table:
+    if meta["source"] is None:
+        raise StateError(f"{path} was adapted to arrays in memory: pass the same table to resume")
+    return Table.open(meta["source"], target=meta["target"], drop=meta["drop"])

