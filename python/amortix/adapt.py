@@ -1,7 +1,7 @@
 """The main job: stream a table once through learners of one or more regimes, and keep what they learned.
 
 >>> table = Table.open("houses.parquet", target="price")                              # doctest: +SKIP
->>> adaptation = Adaptation.start(table, [checkpoint.load("explicit-regression")])    # doctest: +SKIP
+>>> adaptation = Adaptation.start(table)                                           # doctest: +SKIP
 >>> adaptation.run()                                                                  # doctest: +SKIP
 >>> adaptation.model().predict(x).mean                                                # doctest: +SKIP
 
@@ -37,28 +37,33 @@ from amortix.learner import AbstractLearner, Task
 from amortix.model import (
     AdaptedModel,
     forecast,
-    load_learner,
-    save_learner,
     state_arrays,
     state_from_arrays,
 )
-from amortix.plan import Floats, Settings, Split, first_rows, with_classes
+from amortix.plan import Floats, Settings, Split, first_rows, infer_task, with_classes
+from amortix.pretrained import REGIMES, Pretrained, file_of
+
 
 @dataclass
 class Track:
     """One learner on its way through the table.
 
     Attributes:
-        learner: as it was pre-trained; it never changes.
+        origin: the learner as it was pre-trained; it never changes.
         state: what the table has taught it so far.
         seconds: spent in its steps.
         curve: ``rows`` and the metrics on the held-out rows, in order.
     """
 
-    learner: AbstractLearner
+    origin: Pretrained
     state: State
     seconds: float = 0.0
     curve: list[dict[str, float]] = field(default_factory=list)
+
+    @property
+    def learner(self) -> AbstractLearner:
+        """The learner itself."""
+        return self.origin.learner
 
 
 @dataclass(frozen=True)
@@ -119,13 +124,21 @@ class Adaptation:
         self._reading = 0.0
 
     @classmethod
-    def start(cls, table: Table, learners: Sequence[AbstractLearner], settings: Settings | None = None) -> Self:
+    def start(
+        cls,
+        table: Table,
+        learners: Sequence[str | Path | Pretrained] = REGIMES,
+        settings: Settings | None = None,
+        *,
+        task: Task | None = None,
+    ) -> Self:
         """Set out from the learners' initial states.
 
         Args:
             table: with a target. For classification its labels are found here, unless the table has them.
-            learners: one per regime, all of one task.
+            learners: one per regime; the name of a regime stands for its bundled learner of the task.
             settings: see `Settings`; its defaults where None.
+            task: what to make of the target; by default what `infer_task` says.
 
         Raises:
             SourceError: the table is too small, or its target constant.
@@ -133,14 +146,21 @@ class Adaptation:
             ConfigError: the budget is too small.
         """
         settings = settings or Settings()
-        task = _common_task(learners)
+        task = infer_task(table, task)
+        origins = [_origin(learner, task) for learner in learners]
+        _check_origins(origins, task)
         table = with_classes(table) if task == "classification" else table
-        check_limits(table, learners)
+        check_limits(table, [origin.learner for origin in origins])
         split = Split.of(table, settings)
         encoder = TableEncoder.fit(*first_rows(split.stream(), ROWS), task=task, target=str(table.target))
         held = _tensor(encoder.transform(split.held_x))
-        tracks = [Track(learner, initial(learner, held, _outputs(table))) for learner in learners]
-        return cls(split, encoder, tracks, new_store([track.learner for track in tracks], encoder, settings, _outputs(table)))
+        tracks = [Track(origin, initial(origin.learner, held, _outputs(table))) for origin in origins]
+        return cls(
+            split,
+            encoder,
+            tracks,
+            new_store([track.learner for track in tracks], encoder, settings, _outputs(table)),
+        )
 
     @property
     def finished(self) -> bool:
@@ -161,7 +181,9 @@ class Adaptation:
             raise StateError("the adaptation has not finished: call run() first")
         ranked = {regime: score for regime, score in scores.items() if math.isfinite(score)}
         if not ranked:
-            raise LearnerError(f"no regime has a finite {name} on the held-out rows: the target may be constant there")
+            raise LearnerError(
+                f"no regime has a finite {name} on the held-out rows: the target may be constant there"
+            )
         return max(ranked, key=lambda regime: ranked[regime])
 
     def run(
@@ -196,7 +218,9 @@ class Adaptation:
             self._finish()
         return True
 
-    def _step(self, x: Floats, y: Floats | None, cursor: dict[str, Any], started: float, measure: bool) -> None:
+    def _step(
+        self, x: Floats, y: Floats | None, cursor: dict[str, Any], started: float, measure: bool
+    ) -> None:
         """Compute everything that the mini-batch changes, then change it at once."""
         assert y is not None, "rows to learn from carry their targets"
         encoded, target = self._encoder.transform(x), self._encoder.target(y)
@@ -237,7 +261,11 @@ class Adaptation:
 
     def _offline(self) -> list[Result]:
         fitted, self.notes = baselines.offline(
-            self._task, _outputs(self.split.table), self.split.stream, self.split.held_x, self._encoder.transform
+            self._task,
+            _outputs(self.split.table),
+            self.split.stream,
+            self.split.held_x,
+            self._encoder.transform,
         )
         return [Result(one.name, True, one.rows, one.seconds, self._score(one.mean)) for one in fitted]
 
@@ -256,7 +284,7 @@ class Adaptation:
         track, table = self.tracks[regime], self.split.table
         implicit = track.learner.needs_queries
         return AdaptedModel(
-            learner=track.learner,
+            origin=track.origin,
             state=compact(track.learner, track.state, len(table.columns), _outputs(table)),
             encoder=self._encoder,
             store=self._store if implicit else None,
@@ -292,7 +320,7 @@ class Adaptation:
         tensors |= {} if self._store is None else saving.prefixed("store", self._store.state_dict())
         with saving.replacing_directory(Path(path)) as fresh:
             for track in self.tracks.values():
-                save_learner(track.learner, fresh)
+                track.origin.save(fresh)
             saving.write(fresh, self._meta(), tensors)
 
     def _meta(self) -> dict[str, Any]:
@@ -309,7 +337,8 @@ class Adaptation:
             "reading": self._reading,
             "cursor": self._cursor,
             "tracks": {
-                regime: {"seconds": track.seconds, "curve": track.curve} for regime, track in self.tracks.items()
+                regime: {"seconds": track.seconds, "curve": track.curve}
+                for regime, track in self.tracks.items()
             },
         }
 
@@ -332,7 +361,9 @@ class Adaptation:
         table = _reopen(meta, path) if table is None else table
         table = table.with_classes(meta["classes"]) if meta["classes"] and not table.classes else table
         if table.fingerprint != meta["fingerprint"]:
-            raise StateError(f"the table is not the one that {path} was adapted to: resume with the same file")
+            raise StateError(
+                f"the table is not the one that {path} was adapted to: resume with the same file"
+            )
         try:
             return cls._restore(path, table, meta, arrays)
         except AmortixError:
@@ -345,8 +376,8 @@ class Adaptation:
         encoder = TableEncoder.from_tensors(saving.under("encoder", arrays))
         tracks = []
         for regime, saved in meta["tracks"].items():
-            learner = load_learner(path, regime)
-            tracks.append(Track(learner, state_from_arrays(learner, arrays), saved["seconds"], saved["curve"]))
+            origin = Pretrained.load(path / file_of(regime))
+            tracks.append(Track(origin, state_from_arrays(regime, arrays), saved["seconds"], saved["curve"]))
         settings = Settings(**meta["settings"])
         store = new_store([track.learner for track in tracks], encoder, settings, _outputs(table))
         if store is not None:
@@ -371,16 +402,25 @@ def _stepped(track: Track, batch: Batch) -> Track:
     started = time.perf_counter()
     with torch.no_grad():
         state = track.learner.step(track.state, batch)
-    return Track(track.learner, state, track.seconds + time.perf_counter() - started, track.curve)
+    return Track(track.origin, state, track.seconds + time.perf_counter() - started, track.curve)
 
 
-def _common_task(learners: Sequence[AbstractLearner]) -> Task:
-    tasks, regimes = {learner.task for learner in learners}, [learner.regime for learner in learners]
-    if len(tasks) != 1:
-        raise LearnerError(f"the learners must be of one task, got {', '.join(sorted(tasks)) or 'none'}")
-    if len(set(regimes)) < len(regimes):
-        raise LearnerError(f"one learner per regime, got {', '.join(regimes)}")
-    return tasks.pop()
+def _origin(learner: str | Path | Pretrained, task: Task) -> Pretrained:
+    if isinstance(learner, Pretrained):
+        return learner
+    return Pretrained.load(f"{learner}-{task}" if learner in REGIMES else learner)
+
+
+def _check_origins(origins: Sequence[Pretrained], task: Task) -> None:
+    regimes = [origin.learner.regime for origin in origins]
+    if not regimes or len(set(regimes)) < len(regimes):
+        raise LearnerError(f"give one learner per regime, not {', '.join(regimes) or 'none'}")
+    for origin in origins:
+        if origin.learner.task != task:
+            raise LearnerError(
+                f"the {origin.learner.regime} learner is for {origin.learner.task} and the target asks for {task}: "
+                "choose another learner, or another task by --task"
+            )
 
 
 def _reopen(meta: dict[str, Any], path: Path) -> Table:

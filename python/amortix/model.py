@@ -15,12 +15,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from amortix import checkpoint, saving
+from amortix import saving
 from amortix.batch import Batch, State
 from amortix.data.store import RowStore
 from amortix.encoder import TableEncoder
 from amortix.errors import AmortixError, ArrayError, FormatError, StateError
 from amortix.learner import AbstractLearner
+from amortix.pretrained import Pretrained, file_of
 
 CHUNK = 4096
 """Queries that are predicted at a time: bounds the memory of `AdaptedModel.predict`."""
@@ -47,7 +48,7 @@ class AdaptedModel:
     """What is left of a table: a learner's state, its encoder and, for the implicit regime, a store of rows.
 
     Attributes:
-        learner: the pre-trained learner.
+        origin: the pre-trained learner.
         state: what the table taught it. Of a learner that needs queries, only what new queries start from.
         encoder: raw columns to scores.
         store: rows that late queries are compared with; None where the state alone predicts.
@@ -58,7 +59,7 @@ class AdaptedModel:
         info: how the model came about: rows, settings, scores, the curve.
     """
 
-    learner: AbstractLearner
+    origin: Pretrained
     state: State
     encoder: TableEncoder
     store: RowStore | None
@@ -67,6 +68,11 @@ class AdaptedModel:
     classes: tuple[str, ...] | None
     batch: int = 512
     info: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def learner(self) -> AbstractLearner:
+        """The learner that the state belongs to."""
+        return self.origin.learner
 
     @property
     def outputs(self) -> int:
@@ -85,7 +91,9 @@ class AdaptedModel:
             raise ArrayError(f"x must have shape [M, {len(self.columns)}] ({names}), got {raw.shape}")
         if not np.isfinite(raw).all():
             row, column = np.argwhere(~np.isfinite(raw))[0]
-            raise ArrayError(f"x has no finite value in row {row}, column {self.columns[column]!r}: fill or drop it")
+            raise ArrayError(
+                f"x has no finite value in row {row}, column {self.columns[column]!r}: fill or drop it"
+            )
         if not len(raw):
             shape = (0, self.outputs) if self.classes else (0,)
             return Forecast(np.empty(shape), None if self.classes else np.empty(0))
@@ -124,7 +132,7 @@ class AdaptedModel:
             "info": dict(self.info),
         }
         with saving.replacing_directory(path) as fresh:
-            save_learner(self.learner, fresh)
+            self.origin.save(fresh)
             saving.write(fresh, meta, state_arrays(self.learner, self.state) | self._parts())
 
     def _parts(self) -> dict[str, NDArray]:
@@ -142,13 +150,15 @@ class AdaptedModel:
         path = Path(path)
         meta, arrays = saving.read(path)
         if meta.get("kind") != "model":
-            raise StateError(f"{path} holds an unfinished adaptation: finish it by amortix adapt --resume {path}")
+            raise StateError(
+                f"{path} holds an unfinished adaptation: finish it by amortix adapt --resume {path}"
+            )
         try:
-            learner = load_learner(path, meta["regime"])
+            origin = Pretrained.load(path / file_of(meta["regime"]))
             stored = saving.under("store", arrays)
             model = cls(
-                learner=learner,
-                state=state_from_arrays(learner, arrays),
+                origin=origin,
+                state=state_from_arrays(meta["regime"], arrays),
                 encoder=TableEncoder.from_tensors(saving.under("encoder", arrays)),
                 store=load_store(stored, len(meta["columns"])) if stored else None,
                 columns=tuple(meta["columns"]),
@@ -171,7 +181,9 @@ class AdaptedModel:
             raise FormatError(f"a prediction has shape {found.shape}")
 
 
-def forecast(learner: AbstractLearner, state: State, encoder: TableEncoder, x: torch.Tensor | None) -> Forecast:
+def forecast(
+    learner: AbstractLearner, state: State, encoder: TableEncoder, x: torch.Tensor | None
+) -> Forecast:
     """Predict at encoded ``x`` ``[1, M, D]`` (None: the state's own queries), in the target's units."""
     found = learner.predict(state) if x is None else learner.predict(state, x)
     mean = found.mean[0].cpu().numpy()
@@ -187,19 +199,9 @@ def state_arrays(learner: AbstractLearner, state: State) -> dict[str, NDArray]:
     return saving.prefixed(learner.regime, arrays)
 
 
-def state_from_arrays(learner: AbstractLearner, arrays: Mapping[str, NDArray]) -> State:
+def state_from_arrays(regime: str, arrays: Mapping[str, NDArray]) -> State:
     """The inverse of `state_arrays`."""
-    return State.from_tensors({k: torch.from_numpy(v) for k, v in saving.under(learner.regime, arrays).items()})
-
-
-def save_learner(learner: AbstractLearner, directory: Path) -> None:
-    """Write a learner's weights into a directory that is being filled."""
-    checkpoint.save(learner, directory / f"learner-{learner.regime}.safetensors", {})
-
-
-def load_learner(directory: Path, regime: str) -> AbstractLearner:
-    """The learner that `save_learner` wrote."""
-    return checkpoint.load(directory / f"learner-{regime}.safetensors")
+    return State.from_tensors({k: torch.from_numpy(v) for k, v in saving.under(regime, arrays).items()})
 
 
 def load_store(arrays: Mapping[str, NDArray], features: int) -> RowStore:

@@ -1,0 +1,135 @@
+"""What the commands print: tables for people, JSON lines for machines, progress on stderr."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+from rich.table import Table as Grid
+
+from amortix.metrics import SCORE
+from amortix.saving import finite
+
+if TYPE_CHECKING:
+    from amortix.adapt import Progress, Result
+
+
+def json_line(row: Mapping[str, Any]) -> str:
+    """One object on one line; what is not finite becomes null."""
+    return json.dumps(finite(row), ensure_ascii=False, allow_nan=False)
+
+
+def result_row(result: Result, *, selected: bool) -> dict[str, Any]:
+    """The machine-readable form of a result; the first six keys are stable."""
+    metric = next(name for name in SCORE.values() if name in result.metrics)
+    return {
+        "regime": result.regime,
+        "rows": result.rows,
+        "seconds": round(result.seconds, 4),
+        "rows_per_s": round(result.rows / max(result.seconds, 1e-9), 1),
+        "metric": metric,
+        "score": result.metrics[metric],
+        **{name: value for name, value in result.metrics.items() if name != metric},
+        "baseline": result.baseline,
+        "selected": selected,
+        "curve": list(result.curve),
+    }
+
+
+def result_grid(results: Sequence[Result], best: str, *, title: str) -> Grid:
+    """The results for people, the selected regime marked."""
+    names = list(results[0].metrics)
+    grid = Grid(title=title, title_justify="left")
+    grid.add_column("", width=1)
+    grid.add_column("regime or baseline")
+    for name in (*names, "rows", "seconds", "rows/s"):
+        grid.add_column(name, justify="right")
+    for number, result in enumerate(results):
+        chosen = result.regime == best
+        values = [f"{result.metrics[name]:.4f}" for name in names]
+        speed = f"{result.rows / max(result.seconds, 1e-9):,.0f}"
+        if number and result.baseline and not results[number - 1].baseline:
+            grid.add_section()
+        grid.add_row(
+            "✓" if chosen else "",
+            result.regime,
+            *values,
+            f"{result.rows:,}",
+            f"{result.seconds:.2f}",
+            speed,
+            style="bold" if chosen else None,
+        )
+    return grid
+
+
+def rows_grid(rows: Sequence[Mapping[str, Any]], *, title: str) -> Grid:
+    """Any rows with the same keys as a table."""
+    grid = Grid(title=title, title_justify="left")
+    for key in rows[0] if rows else ():
+        grid.add_column(key, justify="right" if isinstance(rows[0][key], int | float) else "left")
+    for row in rows:
+        grid.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values()))
+    return grid
+
+
+@contextmanager
+def adapt_bar(total: int, done: int, *, shown: bool) -> Iterator[Callable[[Progress], None]]:
+    """A progress bar on stderr with rows, rows/s, batches and the latest held-out scores; or nothing."""
+    columns = (
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("rows  {task.fields[speed]}  {task.fields[batches]}  {task.fields[scores]}"),
+        TimeRemainingColumn(),
+    )
+    console = Console(stderr=True)
+    with Bar(*columns, console=console, disable=not (shown and console.is_terminal), transient=True) as bar:
+        line = bar.add_task("", total=total, completed=done, speed="", batches="", scores="")
+
+        def update(progress: Progress) -> None:
+            seconds = bar.tasks[0].elapsed or 0.0
+            speed = (progress.rows - done) / seconds if seconds else 0.0
+            bar.update(
+                line,
+                completed=progress.rows,
+                speed=f"{speed:,.0f} rows/s",
+                batches=f"batch {progress.batches:,}",
+                scores=_latest(progress.metrics),
+            )
+
+        yield update
+
+
+def _latest(metrics: Mapping[str, Mapping[str, float]]) -> str:
+    parts = []
+    for regime, found in metrics.items():
+        name = next(metric for metric in SCORE.values() if metric in found)
+        parts.append(f"{regime} {name} {found[name]:.3f}")
+    return " · ".join(parts)
+
+
+@contextmanager
+def training_bar(*, shown: bool) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """A status line on stderr with whatever a training reports last; or nothing."""
+    console = Console(stderr=True)
+    with console.status("training") if shown and console.is_terminal else _nothing() as status:
+
+        def update(report: Mapping[str, Any]) -> None:
+            if status is not None:
+                status.update("training  " + "  ".join(pairs(report)))
+
+        yield update
+
+
+def pairs(report: Mapping[str, Any]) -> Iterable[str]:
+    """``name value`` of each entry, numbers short."""
+    return (f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in report.items())
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield None
