@@ -5,12 +5,12 @@
 >>> adaptation.run()                                                                  # doctest: +SKIP
 >>> adaptation.model().predict(x).mean                                                # doctest: +SKIP
 
-All learners step side by side over one stream of encoded mini-batches, and so do the online baselines. A share of
-the rows is held out by a hash of the row number; the error there, at row counts evenly spaced in their logarithm, is
-the learning curve, and at the end it picks the regime that is kept. So the held-out rows choose among a few regimes,
-and that is all they do: no learner ever steps on them.
+All learners step side by side over one stream of encoded mini-batches, and so do the online baselines. A
+share of the rows is held out by a hash of the row number; the error there, at row counts evenly spaced in
+their logarithm, is the learning curve, and at the end it picks the regime that is kept. So the held-out
+rows choose among a few regimes, and that is all they do: no learner ever steps on them.
 
-Everything between two mini-batches can be saved: `save` and `resume` continue bitwise as if never interrupted.
+Everything between two mini-batches can be saved: `save` and `resume` go on bitwise as if never interrupted.
 """
 
 from __future__ import annotations
@@ -418,8 +418,8 @@ def _check_origins(origins: Sequence[Pretrained], task: Task) -> None:
     for origin in origins:
         if origin.learner.task != task:
             raise LearnerError(
-                f"the {origin.learner.regime} learner is for {origin.learner.task} and the target asks for {task}: "
-                "choose another learner, or another task by --task"
+                f"the {origin.learner.regime} learner is for {origin.learner.task} and the target asks for "
+                f"{task}: choose another learner, or another task by --task"
             )
 
 

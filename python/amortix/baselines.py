@@ -1,8 +1,8 @@
 """Plain models to hold the learners against, on the same rows of the same stream.
 
-Two kinds. `Constant` and `Ridge` take mini-batches as they come, like a learner, at constant memory, and are
-carried and saved with an adaptation. `offline` fits what needs every row at once, by scikit-learn: boosted trees
-and logistic regression, on a second reading of the rows and only up to a number of them.
+Two kinds. `Constant` and `Ridge` take mini-batches as they come, like a learner, at constant memory, and
+are carried and saved with an adaptation. `offline` fits what needs every row at once, by scikit-learn:
+boosted trees and logistic regression, on a second reading of the rows and only up to a number of them.
 """
 
 from __future__ import annotations

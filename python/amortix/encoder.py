@@ -7,7 +7,7 @@
 True
 
 Each column passes through its own monotone piecewise-linear map, estimated once on the first rows of a
-shuffled stream: value → rank among those rows → quantile of the normal distribution. The map is blind to units
+shuffled stream: value → rank among those rows → quantile of the normal. The map is blind to units
 and to heavy tails, sends duplicates to one score (their middle rank), and costs one binary search per value.
 
 Limitations: the map does not change as more rows arrive, values beyond the ends of those first rows get the

@@ -1,8 +1,8 @@
 """Predictions for a whole table, written row by row in its order to Parquet, CSV or .npy.
 
-Columns: for regression ``prediction`` and ``variance`` (of a new observation); for classification ``prediction`` (the
-most probable label) and ``probability_<label>``. A .npy file holds the numbers alone, float64 ``[rows, columns]``:
-mean and variance, or the probabilities in the order of the classes.
+For regression the columns are ``prediction`` and ``variance`` (of a new observation); for classification
+``prediction`` (the most probable label) and ``probability_<label>``. A .npy file holds the numbers alone,
+float64 ``[rows, columns]``: mean and variance, or the probabilities in the order of the classes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What an adaptation sets out with: its settings, its task, and which rows are for learning and which for judging."""
+"""What an adaptation sets out with: settings, task, and the rows to learn from and to be judged by."""
 
 from __future__ import annotations
 

@@ -81,7 +81,9 @@ def _line(axes, result: Result, metric: str) -> None:
 def _level(axes, result: Result, metric: str) -> None:
     error = 1 - result.metrics[metric]
     style = {"ridge": "--", "logistic": "--", "hist-gradient-boosting": ":"}.get(result.regime, "-.")
-    axes.axhline(error, color="#666666", linestyle=style, linewidth=1.5, label=f"{result.regime}  {error:.3f}")
+    axes.axhline(
+        error, color="#666666", linestyle=style, linewidth=1.5, label=f"{result.regime}  {error:.3f}"
+    )
 
 
 def _ticks(axes, rows: Sequence[float]) -> None:
@@ -96,7 +98,7 @@ def _ticks(axes, rows: Sequence[float]) -> None:
 
 
 def _window(results: Sequence[Result], metric: str) -> tuple[float, float]:
-    """From zero up to the worst of the baselines or a little over the later curve; a wild start is cut off."""
+    """From zero to the worst of the baselines or of the later curves; a wild start is cut off."""
     ends = [1 - result.metrics[metric] for result in results]
     starts = [1 - result.curve[len(result.curve) // 8][metric] for result in results if result.curve]
     finite = [value for value in (*ends, *starts) if value == value and value < 10]

@@ -34,7 +34,7 @@ class Pretrained:
 
     @classmethod
     def load(cls, name: str | Path, **sizes: Any) -> Self:
-        """A bundled learner by name, or one from a .safetensors file; arguments and errors as `checkpoint.load`."""
+        """A bundled learner by name, or one from a file; arguments and errors as `checkpoint.load`."""
         config, _ = checkpoint.read(checkpoint.locate(name))
         return cls(checkpoint.load(name, **sizes), config | sizes, checkpoint.card(name))
 

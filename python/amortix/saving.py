@@ -1,8 +1,8 @@
-"""Directories and files that appear whole or not at all, and the layout of what `amortix adapt --save` writes.
+"""Directories and files that appear whole or not at all, and the layout of a saved directory.
 
-A saved directory holds ``amortix.json`` (what it is, how it came about), ``tensors.safetensors`` (every array, its
-name prefixed by whose it is) and one ``learner-<regime>.safetensors`` per learner, so that it needs nothing else. No
-pickle anywhere: reading a directory runs no code of whoever wrote it.
+A saved directory holds ``amortix.json`` (what it is, how it came about), ``tensors.safetensors`` (every
+array, its name prefixed by whose it is) and one ``learner-<regime>.safetensors`` per learner, so that it
+needs nothing else. No pickle anywhere: reading a directory runs no code of whoever wrote it.
 """
 
 from __future__ import annotations
@@ -30,10 +30,11 @@ TENSORS = "tensors.safetensors"
 
 
 def check_target(path: Path) -> None:
-    """Refuse a save directory that could not be written or that holds something else, before any work is done.
+    """Refuse, before any work is done, a save directory that could not be written or that holds other things.
 
     Raises:
-        ConfigError: ``path`` is a file, or a directory with other content, or its parent cannot be written to.
+        ConfigError: ``path`` is a file, or a directory with other content, or its parent cannot be
+            written to.
     """
     if path.exists() and not path.is_dir():
         raise ConfigError(f"cannot save to {path}: it is a file; name a new or an empty directory")
@@ -75,7 +76,7 @@ def replacing_directory(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def replacing_file(path: Path) -> Iterator[Path]:
-    """A new file to write, with the suffix of ``path``, which takes its place at the end or vanishes on any error.
+    """A new file with the suffix of ``path``, which takes its place at the end or vanishes on any error.
 
     Raises:
         OSError: it could not be written; the message says what failed and that nothing was left half-written.
@@ -98,7 +99,7 @@ def write(directory: Path, meta: Mapping[str, Any], tensors: Mapping[str, NDArra
 
     head = {"schema": SCHEMA, "amortix": metadata.version("amortix")}
     text = json.dumps(head | finite(meta), indent=1, allow_nan=False, ensure_ascii=False)
-    # Serialised in memory and written here: the library's own writer hides the system's reason when a disk is full.
+    # Serialised in memory and written here: the library's own writer hides the system's reason to fail.
     (directory / TENSORS).write_bytes(save({k: np.ascontiguousarray(v) for k, v in tensors.items()}))
     (directory / META).write_text(text + "\n", encoding="utf-8")
 
@@ -166,8 +167,8 @@ def _saying(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        message = f"cannot write {path}: {reason}; nothing was left half-written, choose another place or free space"
-        raise OSError(error.errno, message) from error
+        advice = "nothing was left half-written, free space or choose another place"
+        raise OSError(error.errno, f"cannot write {path}: {reason}; {advice}") from error
 
 
 def _sync(path: Path) -> None:

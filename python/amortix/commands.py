@@ -1,0 +1,268 @@
+"""What the commands of `amortix.cli` do, once their arguments are read. Imports PyTorch."""
+
+from __future__ import annotations
+
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from amortix import checkpoint, report, saving
+from amortix.adapt import Adaptation
+from amortix.data.table import Table
+from amortix.errors import ConfigError, StateError
+from amortix.forecasts import check_out, predict_table, write_forecasts
+from amortix.model import AdaptedModel
+from amortix.plan import Settings
+from amortix.pretrained import REGIMES, Pretrained
+
+
+@dataclass(frozen=True)
+class AdaptRequest:
+    """The options of `amortix adapt`; see its help."""
+
+    table: Path | None
+    target: str | None
+    drop: tuple[str, ...]
+    task: str
+    regime: str
+    learners: tuple[Path, ...]
+    batch: int
+    seed: int
+    holdout: float
+    budget: int
+    baselines: bool
+    save: Path | None
+    resume: Path | None
+    plot: Path | None
+    json: bool
+
+
+def adapt(request: AdaptRequest, stop: Callable[[], bool]) -> bool:
+    """Run `amortix adapt`; False where it was interrupted."""
+    from amortix import plot
+
+    if request.save is not None:
+        saving.check_target(request.save)
+    if request.plot is not None:
+        plot.check_plot(request.plot)
+    adaptation = _begin(request)
+    with report.adapt_bar(adaptation.split.rows, adaptation.rows, shown=not request.json) as progress:
+        finished = adaptation.run(progress, stop)
+    if request.save is not None:
+        adaptation.save(request.save)
+    if not finished:
+        _say(_interrupted(adaptation, request.save))
+        return False
+    if request.plot is not None:
+        plot.plot_curves(adaptation.results, request.plot, title=_title(adaptation))
+    _show(adaptation, request)
+    return True
+
+
+def _begin(request: AdaptRequest) -> Adaptation:
+    if request.resume is not None:
+        table = None if request.table is None else _same_table(request.resume, request)
+        return Adaptation.resume(request.resume, table)
+    assert request.table is not None, "the command line asks for a table"
+    table = Table.open(request.table, target=request.target, drop=request.drop)
+    settings = Settings(
+        batch=request.batch,
+        seed=request.seed,
+        holdout=request.holdout,
+        budget=request.budget,
+        offline=request.baselines,
+    )
+    task = None if request.task == "auto" else request.task
+    return Adaptation.start(table, _learners(request), settings, task=task)
+
+
+def _same_table(directory: Path, request: AdaptRequest) -> Table:
+    """The table at a new place, opened as the interrupted adaptation had it."""
+    meta = saving.read_meta(directory)
+    if meta.get("kind") != "adaptation":
+        raise StateError(f"{directory} holds a finished model: there is nothing to resume")
+    return Table.open(request.table, target=meta["target"], drop=meta["drop"])
+
+
+def _learners(request: AdaptRequest) -> Sequence[str | Pretrained]:
+    given = {one.learner.regime: one for one in map(Pretrained.load, request.learners)}
+    if len(given) < len(request.learners):
+        raise ConfigError("--learner: two files of the same regime; give one per regime")
+    wanted = REGIMES if request.regime in ("best", "all") else (request.regime,)
+    return [given.get(regime, regime) for regime in wanted]
+
+
+def _interrupted(adaptation: Adaptation, save: Path | None) -> str:
+    seen = f"interrupted after {adaptation.rows:,} of {adaptation.split.rows:,} rows"
+    if save is None:
+        return f"{seen}; nothing was kept, for no --save DIR was given"
+    return f"{seen}; go on by: amortix adapt --resume {save}"
+
+
+def _title(adaptation: Adaptation) -> str:
+    table = adaptation.split.table
+    name = Path(table.source).name if table.source else "table"
+    return f"{name}: {table.target}, {len(adaptation.split.held_y):,} rows held out"
+
+
+def _show(adaptation: Adaptation, request: AdaptRequest) -> None:
+    best = adaptation.best
+    for note in adaptation.notes:
+        _say(note)
+    if request.json:
+        chosen = [r for r in adaptation.results if request.regime != "best" or r.baseline or r.regime == best]
+        for result in chosen:
+            if request.baselines or not result.baseline:
+                print(report.json_line(report.result_row(result, selected=result.regime == best)))
+        return
+    shown = [r for r in adaptation.results if request.baselines or not r.baseline]
+    Console().print(report.result_grid(shown, best, title=_title(adaptation)))
+    if len(adaptation.tracks) > 1:
+        print(f"✓ {best}: best on the held-out rows, which also made the choice")
+    if request.save is not None:
+        size = sum(file.stat().st_size for file in request.save.iterdir())
+        print(f"saved the {best} model to {request.save} ({size / 1e6:.1f} MB)")
+
+
+def predict(directory: Path, source: Path, out: Path, *, json: bool) -> None:
+    """Run `amortix predict`."""
+    check_out(out)
+    started = time.perf_counter()
+    model = AdaptedModel.load(directory)
+    table = Table.open(source, columns=model.columns)
+    write_forecasts(out, model, predict_table(model, table), table.rows)
+    seconds = time.perf_counter() - started
+    if json:
+        print(report.json_line({"out": str(out), "rows": table.rows, "seconds": round(seconds, 4)}))
+    else:
+        print(f"wrote {table.rows:,} predictions to {out} in {seconds:.1f} s")
+
+
+def evaluate(
+    family: Mapping[str, Any],
+    regime: str | None,
+    learner: Path | None,
+    *,
+    batch: int,
+    steps: Sequence[int],
+    tasks: int,
+    points: int,
+    seed: int,
+    json: bool,
+) -> None:
+    """Run `amortix evaluate`."""
+    from amortix import evaluation
+    from amortix.data.tasks import TaskSampler, family_from_dict
+
+    sampler = TaskSampler(family_from_dict(dict(family)), seed=seed)
+    task = "classification" if sampler.classes else "regression"
+    if learner is None and regime not in REGIMES:
+        raise ConfigError(f"no regime {regime!r}: choose from {', '.join(REGIMES)}")
+    chosen = checkpoint.load(learner if learner is not None else f"{regime}-{task}")
+    if regime is not None and chosen.regime != regime:
+        raise ConfigError(f"{learner} is of the {chosen.regime} regime, not {regime}")
+    rows = evaluation.evaluate(chosen, sampler, steps=list(steps), tasks=tasks, batch=batch, points=points)
+    if json:
+        for row in rows:
+            print(report.json_line(row))
+    else:
+        Console().print(
+            report.rows_grid(rows, title=f"{chosen.regime} on {family['family']}, {tasks:,} tasks")
+        )
+
+
+def train(recipe: str, out: Path | None, *, resume: bool, seconds: float | None, json: bool) -> None:
+    """Run `amortix train`."""
+    from amortix import training
+
+    source = _recipe(recipe)
+    target = Path(f"{source.stem}.safetensors") if out is None else out
+    last: dict[str, Any] = {}
+    with report.training_bar(shown=not json) as shown:
+
+        def progress(row: dict[str, Any]) -> None:
+            last.clear()
+            last.update(row)
+            if json:
+                print(report.json_line(row), flush=True)
+            shown(row)
+
+        training.train(source, out=target, resume=resume, progress=progress, seconds=seconds)
+    if not json:
+        print(f"wrote {target}  {'  '.join(report.pairs(last))}")
+
+
+def _recipe(name: str) -> Path:
+    path = Path(name)
+    if path.is_file():
+        return path
+    bundled = _bundled_recipes()
+    if name not in bundled:
+        raise ConfigError(f"no recipe {name!r}: give a .toml file or one of {', '.join(bundled)}")
+    return bundled[name]
+
+
+def _bundled_recipes() -> dict[str, Path]:
+    from importlib import resources
+
+    folder = Path(str(resources.files("amortix").joinpath("recipes")))
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def info(directory: Path | None, *, json: bool) -> None:
+    """Run `amortix info`."""
+    rows = list(_installation() if directory is None else _description(directory))
+    if json:
+        for row in rows:
+            print(report.json_line(row))
+        return
+    for row in rows:
+        for key, value in row.items():
+            print(f"{key}: {value}")
+        print()
+
+
+def _installation() -> Iterator[dict[str, Any]]:
+    import torch
+
+    packages = {name: _version(name) for name in ("amortix", "torch", "numpy", "safetensors")}
+    optional = {name: _version(name) for name in ("cupy-cuda13x", "matplotlib", "scikit-learn")}
+    devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    yield {
+        **packages,
+        **optional,
+        "python": platform.python_version(),
+        "platform": sys.platform,
+        "threads": torch.get_num_threads(),
+        "cuda": ", ".join(devices) or None,
+    }
+    for name in checkpoint.bundled():
+        yield {"learner": name, "bytes": checkpoint.locate(name).stat().st_size, **checkpoint.card(name)}
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _description(directory: Path) -> Iterator[dict[str, Any]]:
+    meta = saving.read_meta(directory)
+    size = sum(file.stat().st_size for file in directory.iterdir())
+    inner = meta.pop("info", {})
+    results = inner.pop("results", [])
+    yield {**meta, **inner, "bytes": size}
+    for result in results:
+        yield {key: result[key] for key in ("regime", "baseline", "rows", "seconds", "metrics")}
+
+
+def _say(message: str) -> None:
+    print(f"amortix: {message}", file=sys.stderr)
