@@ -1,8 +1,9 @@
 """Operations of the refinement step: one function each, and the tensors' device picks the body.
 
 CPU tensors run in Rust (`amortix.ops.cpu`), CUDA tensors in this project's kernels where CuPy is installed
-(`amortix.ops.cuda`), and everything else in the definition, plain PyTorch (`amortix.ops.reference`). Each operation is
-a `torch.library.custom_op` with a fake, so that `torch.compile` sees one node. Axis letters: `amortix.batch`.
+(`amortix.ops.cuda`), and everything else in the definition, plain PyTorch (`amortix.ops.reference`). Each
+operation is a `torch.library.custom_op` with a fake, so that `torch.compile` sees one node. Axis letters:
+`amortix.batch`.
 """
 
 from __future__ import annotations
@@ -32,23 +33,26 @@ def context_merge(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Merge a mini-batch into the context that every query retains: the K nearest rows seen so far.
 
-    The distance is ``Σ_D relevance · (query − row)²``. Of equally near rows the one kept earlier wins, then the lower
-    index. Rows of weight zero and rows at a distance that is not finite are never taken. Merging is exact: the order
-    of batches matters only between equally near rows. Pure: the inputs stay untouched. Not differentiable, by
-    definition of a choice: no gradient reaches the inputs; use `squared_distance` of the kept rows for that.
+    The distance is ``Σ_D relevance · (query − row)²``. Of equally near rows the one kept earlier wins, then
+    the lower index. Rows of weight zero and rows at a distance that is not finite are never taken. Merging is
+    exact: the order of batches matters only between equally near rows. Pure: the inputs stay untouched. Not
+    differentiable, by definition of a choice: no gradient reaches the inputs; use `squared_distance` of the
+    kept rows for that.
 
     Args:
         query: ``[T, M, D]`` float32, as are all others; T, M and B may be 0.
         rows: ``[T, B, D]``.
         values: ``[T, B, O]``, what is kept with each row.
         relevance: ``[T, D]``, not negative.
-        distance: ``[T, M, K]``, K ≤ `MAX_KEPT`, ascending, +inf in empty slots: all +inf at first, later the result.
+        distance: ``[T, M, K]``, K ≤ `MAX_KEPT`, ascending, +inf in empty slots: all +inf at first, later the
+            result.
         kept_x: ``[T, M, K, D]``.
         kept_y: ``[T, M, K, O]``.
         weight: ``[T, B]``, or None for all ones; beyond zero or not its value does not matter.
 
     Returns:
-        New ``distance``, ``kept_x`` and ``kept_y``; empty slots hold +inf, zeros and zeros. All bodies agree bit by bit.
+        New ``distance``, ``kept_x`` and ``kept_y``; empty slots hold +inf, zeros and zeros. All bodies agree
+        bit by bit.
 
     Raises:
         ArrayError: a shape, dtype or device does not fit; the message names the argument. Arrays that are not
@@ -75,10 +79,11 @@ def local_solve(
 ) -> tuple[Tensor, Tensor]:
     """Predict every query by a Gaussian process on the K rows that it retains.
 
-    Kernel ``k(a, b) = signal · exp(−√(Σ_D relevance · (a − b)²))``, Matérn-1/2. With ``k = k(query, rows)`` and
-    ``A = k(rows, rows) + (noise + JITTER · signal) · I``: ``mean = kᵀ A⁻¹ residual`` and ``variance = signal − kᵀ A⁻¹ k``, at
-    least 0, of the latent function: the noise of a new observation is not in it. No row retained: 0 and ``signal``.
-    Where an argument requires a gradient the definition runs, which is differentiable once, in all but ``distance``.
+    Kernel ``k(a, b) = signal · exp(−√(Σ_D relevance · (a − b)²))``, Matérn-1/2. With ``k = k(query, rows)``
+    and ``A = k(rows, rows) + (noise + JITTER · signal) · I``: ``mean = kᵀ A⁻¹ residual`` and ``variance =
+    signal − kᵀ A⁻¹ k``, at least 0, of the latent function: the noise of a new observation is not in it. No
+    row retained: 0 and ``signal``. Where an argument requires a gradient the definition runs, which is
+    differentiable once, in all but ``distance``.
 
     Args:
         query: ``[T, M, D]`` float32, as are all others; T and M may be 0.
@@ -127,18 +132,17 @@ def _check(operation: str, arguments: dict[str, tuple[Tensor, str]]) -> None:
             wanted = ", ".join(map(str, expected))
             raise ArrayError(f"{operation}: {name} has shape {list(tensor.shape)}; expected [{wanted}]")
     if not 1 <= sizes["K"] <= MAX_KEPT or sizes["D"] < 1 or sizes["O"] < 1:
-        raise ArrayError(
-            f"{operation}: K={sizes['K']}, D={sizes['D']}, O={sizes['O']}; give 1 ≤ K ≤ {MAX_KEPT}, D ≥ 1 and O ≥ 1"
-        )
+        given = f"K={sizes['K']}, D={sizes['D']}, O={sizes['O']}"
+        raise ArrayError(f"{operation}: {given}; give 1 ≤ K ≤ {MAX_KEPT}, D ≥ 1 and O ≥ 1")
 
 
 _MERGE = (
-    "(Tensor query, Tensor rows, Tensor values, Tensor relevance, Tensor distance, Tensor kept_x, Tensor kept_y,"
-    " Tensor? weight) -> (Tensor, Tensor, Tensor)"
+    "(Tensor query, Tensor rows, Tensor values, Tensor relevance, Tensor distance, Tensor kept_x,"
+    " Tensor kept_y, Tensor? weight) -> (Tensor, Tensor, Tensor)"
 )
 _SOLVE = (
-    "(Tensor query, Tensor kept_x, Tensor residual, Tensor distance, Tensor relevance, Tensor signal, Tensor noise)"
-    " -> (Tensor, Tensor)"
+    "(Tensor query, Tensor kept_x, Tensor residual, Tensor distance, Tensor relevance, Tensor signal,"
+    " Tensor noise) -> (Tensor, Tensor)"
 )
 
 _context_merge = torch.library.custom_op(

@@ -1,6 +1,7 @@
 """The Rust bodies: torch's own memory is lent to `amortix._core` for the length of one call.
 
-The threads are those of Rust's own pool (``RAYON_NUM_THREADS``); the arithmetic is the same on any number of them.
+The threads are those of Rust's own pool (``RAYON_NUM_THREADS``); the arithmetic is the same on any number of
+them.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from amortix import _core
+from amortix.ops.reference import JITTER
 
 
 def context_merge(
@@ -41,7 +43,7 @@ def local_solve(
     """The Rust body of `amortix.ops.local_solve`."""
     outputs = _new((*query.shape[:2], residual.shape[3])), _new(query.shape[:2])
     inputs = map(_lend, (query, kept_x, residual, distance, relevance, signal, noise))
-    _core.local_solve_into(*inputs, *map(_lend, outputs))
+    _core.local_solve_into(*inputs, JITTER, *map(_lend, outputs))
     return outputs
 
 
@@ -50,7 +52,7 @@ def _new(shape: torch.Size | tuple[int, ...]) -> Tensor:
 
 
 def _lend(tensor: Tensor) -> np.ndarray:
-    """The tensor's memory as an array; a copy only where it is not contiguous or not aligned to its elements."""
+    """The tensor's memory as an array; copied only where it is not contiguous or not aligned."""
     tensor = tensor.detach()
     aligned = tensor.data_ptr() % tensor.element_size() == 0
     return (tensor.contiguous() if aligned else tensor.clone(memory_format=torch.contiguous_format)).numpy()

@@ -1,7 +1,7 @@
-"""The CUDA bodies: the kernels of ``cuda/``, compiled by NVRTC through CuPy at first use and cached per device.
+"""The CUDA bodies: the kernels of ``cuda/``, compiled by NVRTC at first use and cached per device.
 
-A ``launch_*`` function allocates the outputs with torch and states the whole launch without touching a GPU, so the
-tests can run the same launch on the kernel emulator; `_run` carries it out on torch's current stream.
+A ``launch_*`` function allocates the outputs with torch and states the whole launch without touching a GPU,
+so the tests can run the same launch on the kernel emulator; `_run` carries it out on torch's current stream.
 Without CuPy (the extra ``amortix[cuda]``) the definition runs on the device instead.
 """
 
@@ -30,7 +30,7 @@ _SOLVE_STAGE = 8
 
 @dataclass(frozen=True)
 class Launch:
-    """One kernel launch: what to run, how many blocks of how many threads, bytes of shared memory, arguments in order."""
+    """One kernel launch: blocks, threads per block, bytes of shared memory, arguments in order."""
 
     kernel: str
     grid: int
@@ -139,7 +139,7 @@ def _has_cupy() -> bool:
 
 
 class _TorchStream:
-    """A torch stream in the form that CuPy takes: the CUDA stream protocol, which older torch releases lack."""
+    """A torch stream under the CUDA stream protocol, which CuPy takes and older torch lacks."""
 
     def __init__(self, stream: torch.cuda.Stream) -> None:
         self._stream = stream

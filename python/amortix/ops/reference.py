@@ -1,4 +1,4 @@
-"""The definition of every operation, in plain PyTorch: any device, any floating dtype, differentiable where stated.
+"""The definition of every operation in plain PyTorch: any device and floating dtype.
 
 The other bodies (`amortix.ops.cpu`, `amortix.ops.cuda`) are tested against these functions and nothing else.
 Axis letters are those of `amortix.batch`.
@@ -12,20 +12,21 @@ import torch
 from torch import Tensor
 
 JITTER = 1e-5
-"""Added to the noise variance, relative to the prior variance, before every Cholesky factorisation, in all bodies.
+"""Added to the noise variance, relative to the prior variance, before every Cholesky factorisation.
 
-It keeps float32 factorisations of up to 256 coincident noise-free rows positive definite: their rounding error is
-about √256 · 6e-8 · signal.
+It keeps float32 factorisations of up to 256 coincident noise-free rows positive definite: their rounding
+error is about √256 · 6e-8 · signal.
 """
 
 _TINY = 1e-30
 
 
 def squared_distance(query: Tensor, rows: Tensor, relevance: Tensor) -> Tensor:
-    """Squared distances ``[T, M, B]`` of ``query [T, M, D]`` to ``rows [T, B, D]`` under ``relevance [T, D]``.
+    """Squared distances ``[T, M, B]``: ``query [T, M, D]``, ``rows [T, B, D]``, ``relevance [T, D]``.
 
-    ``((relevance · δ) · δ)`` with ``δ = query − row``, summed in column order with every product and sum rounded on its own.
-    This order is part of the definition: all bodies follow it, so they agree to the last bit and break ties alike.
+    ``((relevance · δ) · δ)`` with ``δ = query − row``, summed in column order with every product and sum
+    rounded on its own. This order is part of the definition: all bodies follow it, so they agree to the last
+    bit and break ties alike.
     """
     total = query.new_zeros(query.shape[0], query.shape[1], rows.shape[1])
     for column in range(query.shape[2]):
@@ -61,7 +62,7 @@ def context_merge(
 
 
 def _pick(kept: Tensor, fresh: Tensor, index: Tensor) -> Tensor:
-    """Gather ``[T, M, K, C]`` by index into K kept rows ``[T, M, K, C]`` followed by B fresh ones ``[T, B, C]``."""
+    """Gather ``[T, M, K, C]`` by index into the K kept ``[T, M, K, C]``, then B fresh ``[T, B, C]``."""
     tasks, queries, slots, columns = kept.shape
     old = kept.gather(2, index.clamp_max(slots - 1)[..., None].expand(-1, -1, -1, columns))
     if fresh.shape[1] == 0:
@@ -106,9 +107,9 @@ def log_evidence(
 ) -> Tensor:
     """Log marginal likelihood of a Gaussian process with a linear and a Matérn-1/2 part, for T tasks at once.
 
-    ``y ~ N(0, linear · (1 + x·x') + signal · exp(−‖x − x'‖) + noise · I)``, with ``‖δ‖² = Σ_D relevance · δ²``.
-    Rows of weight zero are excluded exactly: they become unit rows of the covariance and zeros of y. All other
-    weights count alike. The noise is raised by `JITTER` times the mean prior variance of the rows.
+    ``y ~ N(0, linear · (1 + x·x') + signal · exp(−‖x − x'‖) + noise · I)``, with ``‖δ‖² = Σ_D relevance ·
+    δ²``. Rows of weight zero are excluded exactly: they become unit rows of the covariance and zeros of y.
+    All other weights count alike. The noise is raised by `JITTER` times the mean prior variance of the rows.
 
     Args:
         x: ``[T, N, D]``.
@@ -141,9 +142,10 @@ def log_evidence(
 
 
 def _matern(a: Tensor, b: Tensor, relevance: Tensor, signal: Tensor) -> Tensor:
-    """Matérn-1/2 kernel ``[..., A, B]`` of ``a [..., A, D]`` and ``b [..., B, D]``; relevance ``[..., D]``, signal ``[...]``.
+    """Matérn-1/2 kernel ``[..., A, B]`` of ``a [..., A, D]`` and ``b [..., B, D]``.
 
-    The gradient at coincident points, where the distance has a kink, is zero; so is the one to a relevance of zero.
+    The gradient at coincident points, where the distance has a kink, is zero; so is the one to a relevance of
+    zero.
     """
     scale = relevance.clamp_min(_TINY).sqrt()[..., None, :]
     distance = torch.cdist(a * scale, b * scale, compute_mode="donot_use_mm_for_euclid_dist")

@@ -1,0 +1,106 @@
+"""Kernels on the CPU: a ``.cu`` file is compiled as C++ against ``emulator.hpp`` and its launches are carried out.
+
+Every buffer is lent with poisoned margins, outputs start as NaN, and inputs must come back unchanged.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+HEADER = Path(__file__).parent / "emulator.hpp"
+ORDERS = range(4)
+MARGIN = 64
+POISON = np.uint32(0x7FC0DEAD)
+_SIGNATURE = re.compile(r'extern "C" __global__ void\s*(?:__launch_bounds__\(\w+\))?\s*(\w+)\(([^)]*)\)')
+_SCALARS = {"int": (ctypes.c_int, np.int32), "float": (ctypes.c_float, np.float32)}
+
+
+def signature(source: str) -> tuple[str, list[tuple[str, str]]]:
+    """The kernel of a source file: its name, and (type, name) of each parameter."""
+    found = _SIGNATURE.findall(source)
+    assert len(found) == 1, f"expected one kernel, found {[name for name, _ in found]}"
+    name, parameters = found[0]
+    words = [" ".join(parameter.split()).rpartition(" ") for parameter in parameters.split(",")]
+    return name, [(kind, parameter) for kind, _, parameter in words]
+
+
+def compiler() -> str | None:
+    return shutil.which("g++") or shutil.which("c++")
+
+
+class EmulatorError(Exception):
+    """The kernel did what CUDA leaves undefined, or wrote where it should not."""
+
+
+class Kernel:
+    """One kernel, compiled for the emulator into ``folder``."""
+
+    def __init__(self, source: str, folder: Path) -> None:
+        self.name, self.parameters = signature(source)
+        declared = ", ".join(f"{kind} {name}" for kind, name in self.parameters)
+        names = ", ".join(name for _, name in self.parameters)
+        entry = (
+            f'extern "C" const char* entry(int blocks, int threads, int shared_bytes, int order, {declared}) {{\n'
+            f"    return emulator::run(blocks, threads, shared_bytes, order, [=] {{ {self.name}({names}); }});\n}}\n"
+        )
+        code, library = folder / f"{self.name}.cpp", folder / f"{self.name}.so"
+        code.write_text(f'#include "{HEADER}"\n{source}\n{entry}', encoding="utf-8")
+        options = ["-std=c++17", "-O1", "-ffp-contract=off", "-shared", "-fPIC", "-Wall", "-Wno-unused-function"]
+        command = [compiler() or "g++", *options, str(code), "-o", str(library)]
+        subprocess.run(command, check=True, capture_output=True, text=True)
+        self._entry = ctypes.CDLL(str(library)).entry
+        self._entry.restype = ctypes.c_char_p
+        kinds = [_SCALARS[kind][0] if kind in _SCALARS else ctypes.c_void_p for kind, _ in self.parameters]
+        self._entry.argtypes = [ctypes.c_int] * 4 + kinds
+
+    def run(self, blocks: int, threads: int, shared: int, order: int, arguments: Sequence[object]) -> None:
+        """Carry out one launch; tensors that the kernel may write are filled with its results."""
+        assert len(arguments) == len(self.parameters)
+        lent = [_lend(*pair) for pair in zip(self.parameters, arguments, strict=True)]
+        values = [value if buffer is None else _inside(buffer).ctypes.data for value, buffer in lent]
+        error = self._entry(blocks, threads, shared, order, *values)
+        if error:
+            raise EmulatorError(f"{self.name}: {error.decode()}")
+        for (kind, name), argument, (_, buffer) in zip(self.parameters, arguments, lent, strict=True):
+            if buffer is not None:
+                _take_back(kind, name, argument, buffer)
+
+
+def _inside(buffer: np.ndarray) -> np.ndarray:
+    return buffer[MARGIN : len(buffer) - MARGIN]
+
+
+def _lend(parameter: tuple[str, str], argument: object) -> tuple[object, np.ndarray | None]:
+    kind, name = parameter
+    if kind in _SCALARS:
+        assert type(argument) is _SCALARS[kind][1], f"{name} is {kind}, given {type(argument)}"
+        return argument.item(), None
+    if type(argument) is np.uint64:
+        return int(argument) or None, None
+    assert isinstance(argument, Tensor), f"{name} is a pointer, given {type(argument)}"
+    expected = torch.int32 if "int" in kind else torch.float32
+    assert argument.dtype == expected, f"{name} is {kind}, given {argument.dtype}"
+    assert argument.is_contiguous(), f"{name} is not contiguous"
+    buffer = np.full(argument.numel() + 2 * MARGIN, POISON, np.uint32)
+    if kind.startswith("const"):
+        _inside(buffer)[:] = argument.numpy().view(np.uint32).ravel()
+    return None, buffer
+
+
+def _take_back(kind: str, name: str, argument: Tensor, buffer: np.ndarray) -> None:
+    margins = np.concatenate([buffer[:MARGIN], buffer[len(buffer) - MARGIN :]])
+    if (margins != POISON).any():
+        raise EmulatorError(f"a write went beyond {name}")
+    given = argument.numpy().view(np.uint32).reshape(-1)
+    if kind.startswith("const") and not np.array_equal(given, _inside(buffer)):
+        raise EmulatorError(f"{name} is an input and was written to")
+    given[:] = _inside(buffer)
