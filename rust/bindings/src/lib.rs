@@ -1,0 +1,17 @@
+//! The module `amortix._core`: checked borrows of NumPy memory around `amortix_core`, and nothing else.
+
+mod array;
+mod enter;
+mod error;
+mod refine;
+mod tasks;
+
+use pyo3::prelude::*;
+
+/// Every name that the extension exports. Each file of a subject registers its own.
+#[pymodule]
+fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    tasks::register(module)?;
+    refine::register(module)
+}

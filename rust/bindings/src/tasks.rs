@@ -1,0 +1,183 @@
+//! Bindings of `amortix_core::task`.
+
+use amortix_core::task::{Family, Linear, Logistic, Mlp, Range, Sinusoid, TaskSampler};
+use numpy::ndarray::{Ix1, Ix2, Ix3};
+use numpy::{IntoPyArray, PyArray1, PyArray3, PyArrayMethods, PyUntypedArrayMethods};
+use pyo3::prelude::*;
+
+use crate::array::{expect_shape, lend, lend_mut};
+use crate::enter::enter;
+use crate::error::exception;
+
+/// Add the classes of this file to `amortix._core`.
+pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<PyTaskSampler>()
+}
+
+/// Draws tasks of one family and rows of these tasks.
+#[pyclass(frozen, name = "TaskSampler", module = "amortix._core")]
+struct PyTaskSampler(TaskSampler);
+
+fn range<T>((low, high): (T, T)) -> Range<T> {
+    Range { low, high }
+}
+
+fn sampler(family: impl Family + 'static, seed: u64) -> PyResult<PyTaskSampler> {
+    TaskSampler::new(Box::new(family), seed).map(PyTaskSampler).map_err(exception)
+}
+
+#[pymethods]
+impl PyTaskSampler {
+    #[staticmethod]
+    #[pyo3(signature = (seed, *, dim, noise, condition, sparsity, weight_scale, query_scale))]
+    fn linear(
+        seed: u64,
+        dim: (usize, usize),
+        noise: (f64, f64),
+        condition: (f64, f64),
+        sparsity: f64,
+        weight_scale: (f64, f64),
+        query_scale: f32,
+    ) -> PyResult<Self> {
+        let (dim, noise, condition, weight_scale) =
+            (range(dim), range(noise), range(condition), range(weight_scale));
+        sampler(Linear { dim, noise, condition, sparsity, weight_scale, query_scale }, seed)
+    }
+
+    #[staticmethod]
+    #[pyo3(signature = (seed, *, dim, classes, condition, sparsity, weight_scale, query_scale))]
+    fn logistic(
+        seed: u64,
+        dim: (usize, usize),
+        classes: (usize, usize),
+        condition: (f64, f64),
+        sparsity: f64,
+        weight_scale: (f64, f64),
+        query_scale: f32,
+    ) -> PyResult<Self> {
+        let (dim, classes, condition, weight_scale) =
+            (range(dim), range(classes), range(condition), range(weight_scale));
+        sampler(Logistic { dim, classes, condition, sparsity, weight_scale, query_scale }, seed)
+    }
+
+    #[staticmethod]
+    #[pyo3(signature = (seed, *, dim, classes, hidden, noise, weight_scale, query_scale, irrelevant))]
+    #[allow(clippy::too_many_arguments, reason = "one keyword for each setting of the family")]
+    fn mlp(
+        seed: u64,
+        dim: (usize, usize),
+        classes: (usize, usize),
+        hidden: usize,
+        noise: (f64, f64),
+        weight_scale: (f64, f64),
+        query_scale: f32,
+        irrelevant: f64,
+    ) -> PyResult<Self> {
+        let (dim, classes, noise, weight_scale) =
+            (range(dim), range(classes), range(noise), range(weight_scale));
+        sampler(Mlp { dim, classes, hidden, noise, weight_scale, query_scale, irrelevant }, seed)
+    }
+
+    #[staticmethod]
+    #[pyo3(signature = (seed, *, amplitude, phase, low, high, noise, query_scale))]
+    fn sinusoid(
+        seed: u64,
+        amplitude: (f64, f64),
+        phase: (f64, f64),
+        low: f64,
+        high: f64,
+        noise: (f64, f64),
+        query_scale: f32,
+    ) -> PyResult<Self> {
+        let (amplitude, phase, noise) = (range(amplitude), range(phase), range(noise));
+        sampler(Sinusoid { amplitude, phase, low, high, noise, query_scale }, seed)
+    }
+
+    #[getter]
+    fn features(&self) -> usize {
+        self.0.features()
+    }
+
+    #[getter]
+    fn outputs(&self) -> usize {
+        self.0.outputs()
+    }
+
+    #[getter]
+    fn classes(&self) -> usize {
+        self.0.classes()
+    }
+
+    fn context_into(
+        &self,
+        py: Python<'_>,
+        tasks: &Bound<'_, PyAny>,
+        steps: &Bound<'_, PyAny>,
+        x: &Bound<'_, PyAny>,
+        y: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let (tasks, steps) = (lend::<i64, Ix1>("tasks", tasks)?, lend::<i64, Ix1>("steps", steps)?);
+        let (mut x, mut y) = (lend_mut::<f32, Ix3>("x", x)?, lend_mut::<f32, Ix2>("y", y)?);
+        let (count, rows) = (tasks.len(), y.shape()[1]);
+        expect_shape("steps", steps.shape(), &[count])?;
+        expect_shape("y", y.shape(), &[count, rows])?;
+        expect_shape("x", x.shape(), &[count, rows, self.0.features()])?;
+        let (tasks, steps) = (tasks.as_slice()?, steps.as_slice()?);
+        let (x, y) = (x.as_slice_mut()?, y.as_slice_mut()?);
+        enter(py, || self.0.context_into(tasks, steps, x, y))
+    }
+
+    fn query_into(
+        &self,
+        py: Python<'_>,
+        tasks: &Bound<'_, PyAny>,
+        draw: i64,
+        x: &Bound<'_, PyAny>,
+        y: &Bound<'_, PyAny>,
+        signal: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let tasks = lend::<i64, Ix1>("tasks", tasks)?;
+        let (mut x, mut y) = (lend_mut::<f32, Ix3>("x", x)?, lend_mut::<f32, Ix2>("y", y)?);
+        let mut signal = lend_mut::<f32, Ix3>("signal", signal)?;
+        let (count, rows) = (tasks.len(), y.shape()[1]);
+        expect_shape("y", y.shape(), &[count, rows])?;
+        expect_shape("x", x.shape(), &[count, rows, self.0.features()])?;
+        expect_shape("signal", signal.shape(), &[count, rows, self.0.outputs()])?;
+        let tasks = tasks.as_slice()?;
+        let (x, y, signal) = (x.as_slice_mut()?, y.as_slice_mut()?, signal.as_slice_mut()?);
+        enter(py, || self.0.query_into(tasks, draw, x, y, signal))
+    }
+
+    fn dims<'py>(&self, py: Python<'py>, tasks: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArray1<i64>>> {
+        let tasks = lend::<i64, Ix1>("tasks", tasks)?;
+        let tasks = tasks.as_slice()?;
+        Ok(enter(py, || self.0.describe(tasks, |task| task.dim() as i64))?.into_pyarray(py))
+    }
+
+    fn n_classes<'py>(
+        &self,
+        py: Python<'py>,
+        tasks: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyArray1<i64>>> {
+        let tasks = lend::<i64, Ix1>("tasks", tasks)?;
+        let tasks = tasks.as_slice()?;
+        Ok(enter(py, || self.0.describe(tasks, |task| task.classes() as i64))?.into_pyarray(py))
+    }
+
+    fn noise<'py>(&self, py: Python<'py>, tasks: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArray1<f32>>> {
+        let tasks = lend::<i64, Ix1>("tasks", tasks)?;
+        let tasks = tasks.as_slice()?;
+        Ok(enter(py, || self.0.describe(tasks, |task| task.noise()))?.into_pyarray(py))
+    }
+
+    fn weights<'py>(
+        &self,
+        py: Python<'py>,
+        tasks: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyArray3<f32>>> {
+        let tasks = lend::<i64, Ix1>("tasks", tasks)?;
+        let tasks = tasks.as_slice()?;
+        let weights = enter(py, || self.0.weights(tasks))?;
+        weights.into_pyarray(py).reshape([tasks.len(), 1 + self.0.features(), self.0.outputs()])
+    }
+}

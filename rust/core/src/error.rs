@@ -1,0 +1,39 @@
+//! The one error type. Each variant is one exception in `amortix.errors`.
+
+/// What can go wrong on purpose. Every message names the thing at fault and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// An array has the wrong dtype, shape, memory order or values.
+    #[error("{0}")]
+    Array(String),
+    /// A table cannot be used as asked.
+    #[error("{0}")]
+    Source(String),
+    /// A file is damaged, truncated or of an unknown kind.
+    #[error("{0}")]
+    Format(String),
+    /// A setting is out of its range.
+    #[error("{0}")]
+    Config(String),
+    /// A defect of amortix itself: a panic that was caught before it could reach the user.
+    #[error("internal error in amortix, please report it: {0}")]
+    Internal(String),
+}
+
+/// Shorthand for results of this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Run `f`; a panic inside becomes the error that `describe` makes of its message.
+///
+/// # Errors
+/// Those of `f`, and one for each panic.
+pub fn guard<T>(f: impl FnOnce() -> Result<T>, describe: impl FnOnce(String) -> Error) -> Result<T> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)).unwrap_or_else(|payload| {
+        let message = payload
+            .downcast_ref::<String>()
+            .cloned()
+            .or_else(|| payload.downcast_ref::<&str>().map(ToString::to_string))
+            .unwrap_or_else(|| "no message".to_string());
+        Err(describe(message))
+    })
+}

@@ -1,0 +1,16 @@
+//! The data plane of amortix: pure functions of (seed, task, step, element) and of (seed, epoch, position).
+//!
+//! Nothing here knows Python. Every function writes into memory that its caller lends for the length of one call,
+//! and every result is the same bits on every platform, for every batch size and every number of threads.
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+pub mod error;
+mod hash;
+pub mod math;
+pub mod parallel;
+pub mod refine;
+pub mod rng;
+pub mod task;
+
+pub use error::{Error, Result};

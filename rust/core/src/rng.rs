@@ -1,0 +1,220 @@
+//! Counter-based random numbers: every draw is a pure function of a key and an index.
+//!
+//! A `Key` is 64 bits. `Key::child` derives an independent key from two words (a purpose and a task, a task and a
+//! step), and a key's draws are the Philox4x32-10 outputs of successive counters. Nothing is advanced or shared, so
+//! any subset of the draws can be computed in any order by any thread.
+//!
+//! References: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
+
+use crate::math;
+
+/// Counters that are worked on side by side; also the unit of the draws' layout, which is therefore fixed.
+const LANES: usize = 8;
+/// Draws per group of counters: each counter gives four words.
+const GROUP: usize = 4 * LANES;
+
+type Lanes = [u32; LANES];
+
+/// A source of random numbers that never changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Key(u64);
+
+impl Key {
+    /// The root of everything drawn with `seed`.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// The key of the pair `(a, b)` below this one.
+    #[must_use]
+    pub fn child(self, a: u64, b: u64) -> Self {
+        let [w0, w1, ..] =
+            philox([a as u32, (a >> 32) as u32, b as u32, (b >> 32) as u32].map(|w| [w; 1]), self.0);
+        Self(u64::from(w0[0]) | u64::from(w1[0]) << 32)
+    }
+
+    /// The 64 bits themselves, for hashing.
+    #[must_use]
+    pub fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// A sequence of single draws, for the few numbers that define a task.
+    #[must_use]
+    pub fn draws(self) -> Draws {
+        Draws { key: self, next: 0, group: [[0; LANES]; 4] }
+    }
+
+    /// Fill with standard normals; element `i` depends on the key and `i` alone.
+    pub fn normals(self, out: &mut [f32]) {
+        self.fill(out, |[a, b, c, d]| {
+            let (a, b) = box_muller(a, b);
+            let (c, d) = box_muller(c, d);
+            [a, b, c, d]
+        });
+    }
+
+    /// Fill with uniform numbers in `[0, 1)`; element `i` depends on the key and `i` alone.
+    pub fn uniforms(self, out: &mut [f32]) {
+        self.fill(out, |words| words.map(|word| word.map(unit)));
+    }
+
+    fn fill(self, out: &mut [f32], transform: impl Fn([Lanes; 4]) -> [[f32; LANES]; 4]) {
+        for (group, chunk) in out.chunks_mut(GROUP).enumerate() {
+            let values = transform(self.group(group as u64));
+            for (part, lane) in chunk.chunks_mut(LANES).zip(&values) {
+                part.copy_from_slice(&lane[..part.len()]);
+            }
+        }
+    }
+
+    fn group(self, group: u64) -> [Lanes; 4] {
+        let first = group * LANES as u64;
+        let mut counter = [[0; LANES]; 4];
+        for lane in 0..LANES {
+            let index = first + lane as u64;
+            counter[0][lane] = index as u32;
+            counter[1][lane] = (index >> 32) as u32;
+        }
+        // The third word keeps a key's draws apart from the counters of its children.
+        counter[2] = [0x6472_6177; LANES];
+        counter[3] = [0x6472_6177; LANES];
+        philox(counter, self.0)
+    }
+}
+
+/// Single draws in order.
+#[derive(Debug, Clone)]
+pub struct Draws {
+    key: Key,
+    next: usize,
+    group: [Lanes; 4],
+}
+
+impl Draws {
+    fn word(&mut self) -> u32 {
+        let at = self.next % GROUP;
+        if at == 0 {
+            self.group = self.key.group((self.next / GROUP) as u64);
+        }
+        self.next += 1;
+        self.group[at / LANES][at % LANES]
+    }
+
+    /// Uniform in `[0, 1)` with 53 bits.
+    pub fn uniform(&mut self) -> f64 {
+        let bits = u64::from(self.word()) << 32 | u64::from(self.word());
+        (bits >> 11) as f64 * (1.0 / (1u64 << 53) as f64)
+    }
+
+    /// Uniform whole number in `low..=high`.
+    pub fn integer(&mut self, low: usize, high: usize) -> usize {
+        let bits = u64::from(self.word()) << 32 | u64::from(self.word());
+        low + crate::hash::below(bits, (high - low + 1) as u64) as usize
+    }
+
+    /// Log-uniform in `[low, high]`; exactly `low` where both are equal.
+    pub fn log_uniform(&mut self, low: f64, high: f64) -> f64 {
+        let u = self.uniform();
+        if low == high { low } else { (low * libm::pow(high / low, u)).clamp(low, high) }
+    }
+}
+
+/// 24 bits of a word as a number in `[0, 1)`.
+fn unit(word: u32) -> f32 {
+    (word >> 8) as f32 * (1.0 / 16_777_216.0)
+}
+
+/// Two normals from two words. All 32 bits of the first are used, so that the tails reach 6.7 standard deviations.
+fn box_muller(radius: Lanes, angle: Lanes) -> ([f32; LANES], [f32; LANES]) {
+    let (mut x, mut y) = ([0.0; LANES], [0.0; LANES]);
+    for lane in 0..LANES {
+        let u = (radius[lane] as f32 + 0.5) * (1.0 / 4_294_967_296.0);
+        let r = (-2.0 * math::ln(u)).max(0.0).sqrt();
+        let (s, c) = math::sin_cos_turn(unit(angle[lane]));
+        x[lane] = r * c;
+        y[lane] = r * s;
+    }
+    (x, y)
+}
+
+/// Ten rounds of Philox4x32 over `N` counters at once.
+fn philox<const N: usize>(mut counter: [[u32; N]; 4], key: u64) -> [[u32; N]; 4] {
+    let (mut k0, mut k1) = (key as u32, (key >> 32) as u32);
+    for _ in 0..10 {
+        for lane in 0..N {
+            let [c0, c1, c2, c3] = [counter[0][lane], counter[1][lane], counter[2][lane], counter[3][lane]];
+            let p0 = u64::from(c0) * 0xD251_1F53;
+            let p1 = u64::from(c2) * 0xCD9E_8D57;
+            counter[0][lane] = (p1 >> 32) as u32 ^ c1 ^ k0;
+            counter[1][lane] = p1 as u32;
+            counter[2][lane] = (p0 >> 32) as u32 ^ c3 ^ k1;
+            counter[3][lane] = p0 as u32;
+        }
+        k0 = k0.wrapping_add(0x9E37_79B9);
+        k1 = k1.wrapping_add(0xBB67_AE85);
+    }
+    counter
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// The known-answer vectors that ship with the authors' Random123 library.
+    #[test]
+    fn philox_agrees_with_random123() {
+        let run = |counter: [u32; 4], key: u64| philox(counter.map(|w| [w]), key).map(|w| w[0]);
+        assert_eq!(run([0; 4], 0), [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]);
+        assert_eq!(run([u32::MAX; 4], u64::MAX), [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]);
+        assert_eq!(
+            run([0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344], 0x299f_31d0_a409_3822),
+            [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1]
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn a_prefix_is_a_prefix(seed: u64, short in 0usize..200, long in 0usize..200) {
+            let (mut a, mut b) = (vec![0.0; short], vec![0.0; long]);
+            Key::new(seed).normals(&mut a);
+            Key::new(seed).normals(&mut b);
+            let n = short.min(long);
+            prop_assert_eq!(&a[..n], &b[..n]);
+            prop_assert!(a.iter().all(|z| z.abs() < 7.0));
+        }
+
+        #[test]
+        fn draws_stay_in_range(seed: u64, low in 0usize..50, width in 0usize..50) {
+            let mut draws = Key::new(seed).draws();
+            for _ in 0..40 {
+                prop_assert!((0.0..1.0).contains(&draws.uniform()));
+                prop_assert!((low..=low + width).contains(&draws.integer(low, low + width)));
+                prop_assert!((0.1..=5.0).contains(&draws.log_uniform(0.1, 5.0)));
+            }
+        }
+
+        #[test]
+        fn children_differ(seed: u64, a: u64, b: u64) {
+            let key = Key::new(seed);
+            prop_assert_ne!(key.child(a, b), key.child(a, b.wrapping_add(1)));
+            prop_assert_ne!(key.child(a, b), key.child(a.wrapping_add(1), b));
+        }
+    }
+
+    #[test]
+    fn normals_have_the_moments_of_a_normal() {
+        let mut z = vec![0.0; 1 << 20];
+        Key::new(7).normals(&mut z);
+        let moment = |p: i32| z.iter().map(|&v| f64::from(v).powi(p)).sum::<f64>() / z.len() as f64;
+        // Five standard errors of each sample moment: sd of z^p over sqrt(n).
+        for (power, exact, sd) in
+            [(1, 0.0, 1.0), (2, 1.0, 2f64.sqrt()), (3, 0.0, 15f64.sqrt()), (4, 3.0, 96f64.sqrt())]
+        {
+            let error = (moment(power) - exact).abs();
+            assert!(error < 5.0 * sd / 1024.0, "moment {power} is off by {error}");
+        }
+    }
+}
