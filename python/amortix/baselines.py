@@ -128,7 +128,7 @@ class Fitted:
         name: of the baseline.
         mean: means ``[M]`` or class probabilities ``[M, O]``.
         rows: fit rows.
-        seconds: of the fit and the prediction.
+        seconds: of reading the rows, the fit and the prediction.
     """
 
     name: str
@@ -160,13 +160,15 @@ def offline(
         from sklearn import ensemble, linear_model
     except ImportError:
         return [], ["boosted trees left out: scikit-learn is not installed (pip install 'amortix[sklearn]')"]
+    opened = time.perf_counter()
     x, y, notes = _gather(rows())
+    reading = time.perf_counter() - opened
 
     def fit(name: str, model: Any, view: Callable[[Floats], Floats]) -> Fitted:
         start = time.perf_counter()
         model.fit(view(x), y)
         mean = model.predict(held_x) if task == "regression" else _probabilities(model, view(held_x), outputs)
-        return Fitted(name, mean, len(x), time.perf_counter() - start)
+        return Fitted(name, mean, len(x), reading + time.perf_counter() - start)
 
     if task == "regression":
         return [fit(TREES, ensemble.HistGradientBoostingRegressor(random_state=0), lambda raw: raw)], notes

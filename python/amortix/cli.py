@@ -96,9 +96,9 @@ def version(
 ) -> None:
     """Adapt a pre-trained learner to a table of any size in one pass over its mini-batches."""
     if show:
-        from importlib import metadata
+        from amortix import __version__
 
-        typer.echo(f"amortix {metadata.version('amortix')}")
+        typer.echo(f"amortix {__version__}")
         raise typer.Exit
 
 
@@ -236,11 +236,9 @@ def train(
         str, typer.Argument(metavar="RECIPE", help="A .toml file, or the name of a bundled recipe.")
     ],
     out: Annotated[
-        Path | None, typer.Option(help="Weights to write; by default RECIPE's name.safetensors.")
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the checkpoint beside the output.")
-    ] = False,
+        Path, typer.Option(help="Folder for NAME.safetensors, its card, and the run in progress.")
+    ] = Path(),
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run found in the folder.")] = False,
     seconds: Annotated[
         float | None, typer.Option(help="Stop after this long, ready to resume.", min=0)
     ] = None,
@@ -249,7 +247,13 @@ def train(
     """Meta-train a learner by a recipe."""
     from amortix import commands
 
-    commands.train(recipe, out, resume=resume, seconds=seconds, json=json)
+    try:
+        finished = commands.train(recipe, out, resume=resume, seconds=seconds, json=json)
+    except KeyboardInterrupt:
+        finished = False
+    if not finished:
+        typer.echo(f"amortix: stopped; go on by: amortix train {recipe} --out {out} --resume", err=True)
+        raise typer.Exit(130)
 
 
 @app.command()

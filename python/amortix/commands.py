@@ -168,7 +168,10 @@ def evaluate(
     chosen = checkpoint.load(learner if learner is not None else f"{regime}-{task}")
     if regime is not None and chosen.regime != regime:
         raise ConfigError(f"{learner} is of the {chosen.regime} regime, not {regime}")
-    rows = evaluation.evaluate(chosen, sampler, steps=list(steps), tasks=tasks, batch=batch, points=points)
+    with report.counting_bar("tasks", shown=not json) as progress:
+        rows = evaluation.evaluate(
+            chosen, sampler, steps=steps, tasks=tasks, batch=batch, points=points, progress=progress
+        )
     if json:
         for row in rows:
             print(report.json_line(row))
@@ -178,25 +181,24 @@ def evaluate(
         )
 
 
-def train(recipe: str, out: Path | None, *, resume: bool, seconds: float | None, json: bool) -> None:
-    """Run `amortix train`."""
+def train(recipe: str, out: Path, *, resume: bool, seconds: float | None, json: bool) -> bool:
+    """Run `amortix train`; False where the time ran out before the end."""
     from amortix import training
 
-    source = _recipe(recipe)
-    target = Path(f"{source.stem}.safetensors") if out is None else out
-    last: dict[str, Any] = {}
+    pause = report.Pause(1.0)
     with report.training_bar(shown=not json) as shown:
 
         def progress(row: dict[str, Any]) -> None:
-            last.clear()
-            last.update(row)
-            if json:
+            if json and (pause.over() or row["iteration"] == row["iterations"]):
                 print(report.json_line(row), flush=True)
             shown(row)
 
-        training.train(source, out=target, resume=resume, progress=progress, seconds=seconds)
+        path = training.train(_recipe(recipe), out=out, resume=resume, progress=progress, seconds=seconds)
+    if path is None:
+        return False
     if not json:
-        print(f"wrote {target}  {'  '.join(report.pairs(last))}")
+        print(f"wrote {path}")
+    return True
 
 
 def _recipe(name: str) -> Path:

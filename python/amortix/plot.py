@@ -16,6 +16,9 @@ COLOURS = {"parametric": "#0072b2", "explicit": "#d55e00", "implicit": "#009e73"
 """One colour per regime, told apart by colour-blind readers (Okabe and Ito's set)."""
 
 MARKS = {"parametric": "o", "explicit": "s", "implicit": "^"}
+BLIND = ("mean", "majority")
+"""Baselines that look at no column: far above the rest, they would press it together."""
+
 SUFFIXES = (".png", ".svg", ".pdf")
 
 
@@ -35,7 +38,7 @@ def plot_curves(results: Sequence[Result], path: Path, *, title: str) -> None:
     """Draw 1 − R² or 1 − accuracy on the held-out rows and write it, whole or not at all.
 
     Args:
-        results: of an adaptation; regimes with their curves, baselines with their final scores.
+        results: of an adaptation: regimes with curves, baselines as levels; those in `BLIND` are left out.
         path: ends in .png, .svg or .pdf.
         title: above the picture.
     """
@@ -43,11 +46,12 @@ def plot_curves(results: Sequence[Result], path: Path, *, title: str) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    shown = [result for result in results if result.regime not in BLIND]
     metric = "r2" if "r2" in results[0].metrics else "accuracy"
     figure = Figure(figsize=(8, 5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    for result in results:
+    for result in shown:
         if result.baseline:
             _level(axes, result, metric)
         else:
@@ -57,8 +61,8 @@ def plot_curves(results: Sequence[Result], path: Path, *, title: str) -> None:
     axes.grid(True, which="major", color="#dddddd", linewidth=0.7)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    _ticks(axes, [point["rows"] for result in results for point in result.curve])
-    axes.set_ylim(*_window(results, metric))
+    _ticks(axes, [point["rows"] for result in shown for point in result.curve])
+    axes.set_ylim(*_window(shown, metric))
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
     with replacing_file(path) as fresh:
         figure.savefig(fresh, dpi=150)
@@ -98,7 +102,7 @@ def _ticks(axes, rows: Sequence[float]) -> None:
 
 
 def _window(results: Sequence[Result], metric: str) -> tuple[float, float]:
-    """From zero to the worst of the baselines or of the later curves; a wild start is cut off."""
+    """From zero to the worst baseline or curve; a wild start is cut off."""
     ends = [1 - result.metrics[metric] for result in results]
     starts = [1 - result.curve[len(result.curve) // 8][metric] for result in results if result.curve]
     finite = [value for value in (*ends, *starts) if value == value and value < 10]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -113,23 +114,42 @@ def _latest(metrics: Mapping[str, Mapping[str, float]]) -> str:
 
 
 @contextmanager
-def training_bar(*, shown: bool) -> Iterator[Callable[[Mapping[str, Any]], None]]:
-    """A status line on stderr with whatever a training reports last; or nothing."""
+def counting_bar(what: str, *, shown: bool) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on stderr fed with (done, total); or nothing."""
     console = Console(stderr=True)
-    with console.status("training") if shown and console.is_terminal else _nothing() as status:
+    columns = (BarColumn(bar_width=24), MofNCompleteColumn(), TextColumn(what), TimeRemainingColumn())
+    with Bar(*columns, console=console, disable=not (shown and console.is_terminal), transient=True) as bar:
+        line = bar.add_task("", total=None)
+        yield lambda done, total: bar.update(line, completed=done, total=total)
 
-        def update(report: Mapping[str, Any]) -> None:
-            if status is not None:
-                status.update("training  " + "  ".join(pairs(report)))
+
+@contextmanager
+def training_bar(*, shown: bool) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """A progress bar on stderr fed with what a training reports after each iteration; or nothing."""
+    console = Console(stderr=True)
+    columns = (BarColumn(bar_width=24), MofNCompleteColumn(), TextColumn("{task.fields[text]}"))
+    clock = TimeRemainingColumn()
+    with Bar(*columns, clock, console=console, disable=not (shown and console.is_terminal)) as bar:
+        line = bar.add_task("", total=None, text="")
+
+        def update(row: Mapping[str, Any]) -> None:
+            text = f"loss {row['loss']:.4g}  failures {row['failures']}"
+            bar.update(line, completed=row["iteration"], total=row["iterations"], text=text)
 
         yield update
 
 
-def pairs(report: Mapping[str, Any]) -> Iterable[str]:
-    """``name value`` of each entry, numbers short."""
-    return (f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in report.items())
+class Pause:
+    """At most once per so many seconds: `over` says whether it is time again."""
 
+    def __init__(self, seconds: float):
+        self._seconds = seconds
+        self._last = float("-inf")
 
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield None
+    def over(self) -> bool:
+        """Whether the pause since the last True is over."""
+        now = time.monotonic()
+        if now - self._last < self._seconds:
+            return False
+        self._last = now
+        return True

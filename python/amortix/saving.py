@@ -13,13 +13,13 @@ import math
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from amortix import __version__
 from amortix.errors import ConfigError, FormatError
 
 SCHEMA = 1
@@ -50,8 +50,10 @@ def replacing_directory(path: Path) -> Iterator[Path]:
     """A new directory to fill, which takes the place of ``path`` at the end, or vanishes on any error.
 
     Raises:
+        ConfigError: see `check_target`.
         OSError: it could not be written; the message says what failed and that nothing was left half-written.
     """
+    check_target(path)
     path = path.absolute()
     fresh, old = path.with_name(f".{path.name}.new"), path.with_name(f".{path.name}.old")
     try:
@@ -97,7 +99,7 @@ def write(directory: Path, meta: Mapping[str, Any], tensors: Mapping[str, NDArra
     """Write ``amortix.json`` and ``tensors.safetensors`` into a directory that is being filled."""
     from safetensors.numpy import save
 
-    head = {"schema": SCHEMA, "amortix": metadata.version("amortix")}
+    head = {"schema": SCHEMA, "amortix": __version__}
     text = json.dumps(head | finite(meta), indent=1, allow_nan=False, ensure_ascii=False)
     # Serialised in memory and written here: the library's own writer hides the system's reason to fail.
     (directory / TENSORS).write_bytes(save({k: np.ascontiguousarray(v) for k, v in tensors.items()}))
@@ -135,7 +137,7 @@ def read_meta(directory: Path) -> dict[str, Any]:
     if schema != SCHEMA:
         raise FormatError(
             f"{directory} was written with schema {schema} by amortix {meta.get('amortix', '?')}; "
-            f"this is amortix {metadata.version('amortix')}, which reads schema {SCHEMA}: upgrade amortix"
+            f"this is amortix {__version__}, which reads schema {SCHEMA}: upgrade amortix"
         )
     return meta
 
