@@ -1,4 +1,4 @@
-"""The contract of a learner: `init`, `step`, `predict` over an explicit state.
+"""The contract of a learner, and its two kinds.
 
 ``state = learner.init(...)``, then ``state = learner.step(state, batch)`` for every mini-batch of the stream, and
 ``learner.predict(state, x)`` at any time in between. A learner holds what was meta-learned; the state holds all
@@ -8,13 +8,16 @@ that the task has taught.
 from __future__ import annotations
 
 import abc
-from typing import Literal
+from typing import Literal, final
 
 from torch import Tensor, nn
 
 from amortix.batch import Batch, Prediction, State
+from amortix.contracts import AbstractAdapter, AbstractPredictor, AbstractRefiner
+from amortix.errors import LearnerError
 
 Task = Literal["regression", "classification"]
+Regime = Literal["parametric", "explicit", "implicit"]
 
 
 class AbstractLearner(nn.Module, abc.ABC):
@@ -23,18 +26,24 @@ class AbstractLearner(nn.Module, abc.ABC):
     Attributes:
         regime: ``"parametric"``, ``"explicit"`` or ``"implicit"``.
         task: ``"regression"`` or ``"classification"``.
+        max_features: the largest D.
+        max_outputs: the largest O.
+        needs_queries: whether the state belongs to given query points (implicit) or to the task.
     """
 
-    regime: str
-    task: Task
+    needs_queries: bool
 
-    @property
-    @abc.abstractmethod
-    def needs_queries(self) -> bool:
-        """Whether the state belongs to given query points (implicit) or to the task (parametric, explicit)."""
+    def __init__(self, regime: Regime, task: Task, *, max_features: int = 32, max_outputs: int = 10):
+        super().__init__()
+        self.regime = regime
+        self.task = task
+        self.max_features = max_features
+        self.max_outputs = 1 if task == "regression" else max_outputs
 
     @abc.abstractmethod
-    def init(self, tasks: int, features: int, outputs: int = 1, query_x: Tensor | None = None) -> State:
+    def init(
+        self, tasks: int, features: int, outputs: int = 1, query_x: Tensor | None = None, like: State | None = None
+    ) -> State:
         """The state before any data.
 
         Args:
@@ -42,6 +51,10 @@ class AbstractLearner(nn.Module, abc.ABC):
             features: D.
             outputs: O, 1 for regression, the number of classes otherwise.
             query_x: ``[T, M, D]``; required where `needs_queries`, refused elsewhere.
+            like: for new queries of a known task, a fitted state whose kernel and sample they share.
+
+        Raises:
+            LearnerError: more features or outputs than the learner takes, or queries missing or in excess.
         """
 
     @abc.abstractmethod
@@ -50,4 +63,77 @@ class AbstractLearner(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def predict(self, state: State, x: Tensor | None = None) -> Prediction:
-        """Predict at ``x`` ``[T, M, D]`` from a task state, or at the state's own queries when ``x`` is None."""
+        """Predict at ``x`` ``[T, M, D]`` from a task state, or at the state's own queries when ``x`` is None.
+
+        Raises:
+            LearnerError: ``x`` missing for a task state, or given to a query state.
+        """
+
+    def _check(self, features: int, outputs: int) -> None:
+        if not 1 <= features <= self.max_features:
+            raise LearnerError(f"the learner takes 1 to {self.max_features} columns, not {features}: drop or combine some")
+        least = 1 if self.task == "regression" else 2
+        if not least <= outputs <= self.max_outputs:
+            what = "outputs" if self.task == "regression" else "classes"
+            raise LearnerError(f"the {self.task} learner takes {least} to {self.max_outputs} {what}, not {outputs}")
+
+
+@final
+class TaskStateLearner(AbstractLearner):
+    """A state per task: adapter g and predictor f (parametric and explicit regimes)."""
+
+    needs_queries = False
+
+    def __init__(self, regime: Regime, task: Task, adapter: AbstractAdapter, predictor: AbstractPredictor):
+        super().__init__(regime, task)
+        self.adapter = adapter
+        self.predictor = predictor
+
+    def init(
+        self, tasks: int, features: int, outputs: int = 1, query_x: Tensor | None = None, like: State | None = None
+    ) -> State:
+        """See `AbstractLearner.init`; a task state takes neither queries nor a likeness."""
+        self._check(features, outputs)
+        if query_x is not None or like is not None:
+            raise LearnerError(f"the {self.regime} learner's state knows no queries: give them to predict")
+        return self.adapter.init(tasks, features, outputs, self.predictor)
+
+    def step(self, state: State, batch: Batch) -> State:
+        """See `AbstractLearner.step`."""
+        return self.adapter.step(state, batch, self.predictor)
+
+    def predict(self, state: State, x: Tensor | None = None) -> Prediction:
+        """See `AbstractLearner.predict`."""
+        if x is None:
+            raise LearnerError(f"the {self.regime} learner needs the points to predict: predict(state, x)")
+        return self.adapter.predict(state, x, self.predictor)
+
+
+@final
+class QueryStateLearner(AbstractLearner):
+    """A state per query: refiner r (implicit regime)."""
+
+    needs_queries = True
+
+    def __init__(self, task: Task, refiner: AbstractRefiner):
+        super().__init__("implicit", task)
+        self.refiner = refiner
+
+    def init(
+        self, tasks: int, features: int, outputs: int = 1, query_x: Tensor | None = None, like: State | None = None
+    ) -> State:
+        """See `AbstractLearner.init`."""
+        self._check(features, outputs)
+        if query_x is None or query_x.shape[::2] != (tasks, features):
+            raise LearnerError(f"the implicit learner's state belongs to its queries: init(query_x=[{tasks}, M, {features}])")
+        return self.refiner.init(query_x, outputs, like)
+
+    def step(self, state: State, batch: Batch) -> State:
+        """See `AbstractLearner.step`."""
+        return self.refiner.step(state, batch)
+
+    def predict(self, state: State, x: Tensor | None = None) -> Prediction:
+        """See `AbstractLearner.predict`."""
+        if x is not None:
+            raise LearnerError("an implicit state predicts its own queries: predict(state); for others, init with them")
+        return self.refiner.predict(state)

@@ -1,0 +1,75 @@
+"""The contracts of the three learned pieces: predictor f, adapter g, refiner r.
+
+Implementations know these contracts and not each other; `amortix.regimes` composes them.
+"""
+
+from __future__ import annotations
+
+import abc
+
+from torch import Tensor, nn
+
+from amortix.batch import Batch, Prediction, State
+from amortix.prior import Posterior
+
+
+class AbstractPredictor(nn.Module, abc.ABC):
+    """f(x, θ) = φ(x; latent)ᵀ θ."""
+
+    @property
+    @abc.abstractmethod
+    def groups(self) -> int:
+        """G, the number of groups of features."""
+
+    @abc.abstractmethod
+    def group(self, features: int) -> Tensor:
+        """The group of each of the P features for D = ``features`` input columns, ``[P]`` int64."""
+
+    @abc.abstractmethod
+    def features(self, x: Tensor, relevance: Tensor | None = None) -> Tensor:
+        """φ, ``[T, M, P]``.
+
+        Args:
+            x: ``[T, M, D]``.
+            relevance: the latent of the kernel, log ρ ``[T, D]``, for predictors that take one.
+        """
+
+
+class AbstractAdapter(nn.Module, abc.ABC):
+    """The learned update h of arXiv 2510.11471, equation 2, with its memory and its readout."""
+
+    @abc.abstractmethod
+    def init(self, tasks: int, features: int, outputs: int, predictor: AbstractPredictor) -> State:
+        """The state of T tasks before any data."""
+
+    @abc.abstractmethod
+    def step(self, state: State, batch: Batch, predictor: AbstractPredictor) -> State:
+        """One refinement by one mini-batch; pure."""
+
+    @abc.abstractmethod
+    def predict(self, state: State, x: Tensor, predictor: AbstractPredictor) -> Prediction:
+        """Read the state at queries ``[T, M, D]``."""
+
+
+class AbstractKernelAdapter(AbstractAdapter, abc.ABC):
+    """An adapter whose state holds a kernel and a Gaussian over the weights of the predictor's features."""
+
+    @abc.abstractmethod
+    def posterior(self, state: State, group: Tensor) -> Posterior:
+        """The head: a `Posterior` over the weights of features in the given groups ``[Q]``."""
+
+
+class AbstractRefiner(nn.Module, abc.ABC):
+    """The learned map r of arXiv 2510.11471, equation 3: the state belongs to the queries, the data stay raw."""
+
+    @abc.abstractmethod
+    def init(self, query_x: Tensor, outputs: int, like: State | None = None) -> State:
+        """The state of M queries ``[T, M, D]`` before any data; ``like`` lends what a fitted state knows of its task."""
+
+    @abc.abstractmethod
+    def step(self, state: State, batch: Batch) -> State:
+        """One refinement by one mini-batch; pure."""
+
+    @abc.abstractmethod
+    def predict(self, state: State) -> Prediction:
+        """The prediction at the state's queries."""

@@ -1,0 +1,28 @@
+"""The linear predictor: φ(x) = [1, x]. Nothing of it is learned: f is fixed (parametric regime)."""
+
+from __future__ import annotations
+
+from typing import final
+
+import torch
+from torch import Tensor
+from amortix.contracts import AbstractPredictor
+
+
+
+@final
+class LinearPredictor(AbstractPredictor):
+    """f(x, θ) = θ₀ + xᵀθ; the bias and the columns are two groups."""
+
+    @property
+    def groups(self) -> int:
+        """Two: bias, columns."""
+        return 2
+
+    def group(self, features: int) -> Tensor:
+        """``[D + 1]``."""
+        return torch.tensor([0] + [1] * features)
+
+    def features(self, x: Tensor, relevance: Tensor | None = None) -> Tensor:
+        """``[T, M, D + 1]``."""
+        return torch.cat([torch.ones_like(x[..., :1]), x], dim=-1)

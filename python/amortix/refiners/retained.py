@@ -1,0 +1,156 @@
+"""The retained context: every query carries the K rows most relevant to it, merged batch by batch.
+
+A step merges a mini-batch into each query's rows; the reader solves a Gaussian process on them and predicts
+
+    ŷ = a·trend(x_q) + b·GP[ y − a·trend ](x_q).
+
+What is local closes in as rows come and never goes stale, for rows stay rows. What is global, a trend under noise that
+K rows could not average out, is the linear part of a delta-rule memory over all rows. Its attention weights are one,
+so its closed form, the moments of `KernelAdapter`, is the same for every query and kept once. The same moments tell
+how far the task is from linear, ever more surely as rows come; from that and from the query's own rows two gates a
+and b are read, learned across tasks. Queries never see each other.
+
+References:
+    Mittal et al., arXiv 2510.11471 (implicit regime, g a sub-sampling); Gramacy and Apley, "Local Gaussian process
+    approximation for large computer experiments", 2015.
+"""
+
+from __future__ import annotations
+
+from typing import final
+
+import torch
+from torch import Tensor, nn
+
+from amortix import ops
+from amortix.batch import Batch, Prediction, State
+from amortix.contracts import AbstractKernelAdapter, AbstractPredictor, AbstractRefiner
+from amortix.objectives import AbstractReadout
+from amortix.prior import Posterior
+from amortix.relevance import Kernel
+from amortix.sample import Sample
+
+_OWN = ("kept_distance", "kept_x", "kept_y", "query_x")
+_GATE_INPUTS = 10
+
+
+@final
+class RetainedContext(AbstractRefiner):
+    """K rows per query, read by a gated trend and a local Gaussian process.
+
+    Args:
+        adapter: carries the trend, the kernel and its sample of first rows.
+        predictor: features of the trend: bias, columns, then those that measure what is not linear.
+        readout: makes the output a prediction.
+        rows: K.
+        width: hidden units of the gates.
+    """
+
+    def __init__(
+        self,
+        adapter: AbstractKernelAdapter,
+        predictor: AbstractPredictor,
+        readout: AbstractReadout,
+        *,
+        rows: int = 64,
+        width: int = 32,
+    ):
+        super().__init__()
+        self.adapter = adapter
+        self.predictor = predictor
+        self.readout = readout
+        self.rows = rows
+        self.gate = nn.Sequential(nn.Linear(_GATE_INPUTS, width), nn.SiLU(), nn.Linear(width, 2))
+        # Untrained, both parts count almost in full.
+        nn.init.zeros_(self.gate[2].weight)
+        nn.init.constant_(self.gate[2].bias, 3.0)
+
+    def init(self, query_x: Tensor, outputs: int, like: State | None = None) -> State:
+        """Nothing retained, nothing seen; the kernel is that of ``like``, if given, and stays so."""
+        tasks, queries, columns = query_x.shape
+        task = self.adapter.init(tasks, columns, outputs, self.predictor)
+        if like is not None:
+            sample = Sample.from_memory(like.memory).closed()
+            task = State(task.value, task.age, {**task.memory, **sample.memory(), **Kernel.from_memory(like.memory).memory()})
+        distance = torch.full((tasks, queries, self.rows), torch.inf)
+        kept_x = torch.zeros(tasks, queries, self.rows, columns)
+        kept_y = torch.zeros(tasks, queries, self.rows, outputs)
+        return _with(task, distance, kept_x, kept_y, query_x)
+
+    def step(self, state: State, batch: Batch) -> State:
+        """Merge the batch into the trend and into every query's rows."""
+        distance, kept_x, kept_y, query_x = (state.memory[name] for name in _OWN)
+        task = self.adapter.step(_without(state), batch, self.predictor)
+        log_relevance = Kernel.from_memory(task.memory).relevance
+        if not torch.equal(log_relevance, Kernel.from_memory(state.memory).relevance):
+            distance, kept_x, kept_y = _remeasured(query_x, distance, kept_x, kept_y, log_relevance.exp())
+        sides = self.readout.sides(batch.y, state.value.shape[2])
+        kept = ops.context_merge(query_x, batch.x, sides, log_relevance.exp(), distance, kept_x, kept_y, batch.weights())
+        return _with(task, *kept, query_x)
+
+    def predict(self, state: State) -> Prediction:
+        """Read every query."""
+        distance, kept_x, kept_y, query_x = (state.memory[name] for name in _OWN)
+        kernel = Kernel.from_memory(state.memory)
+        posterior = self.adapter.posterior(state, self.predictor.group(query_x.shape[2]))
+        linear = posterior.mean[:, : query_x.shape[2] + 1]
+        trend = _with_bias(query_x) @ linear
+        trend_kept = _with_bias(kept_x) @ linear.unsqueeze(1)
+        signal, noise = kernel.signal.exp(), kernel.noise.exp()
+        sides = torch.cat([kept_y, trend_kept], dim=3)
+        local, spread = ops.local_solve(query_x, kept_x, sides, distance, kernel.relevance.exp(), signal, noise)
+        filled = (distance < torch.inf).to(trend.dtype)
+        misfit = ((kept_y - trend_kept).square().sum(3) * filled).sum(2) / filled.sum(2).clamp_min(1.0)
+        inputs = _gate_inputs(kernel, posterior, misfit / kept_y.shape[3], spread, filled.mean(2))
+        trend_gate, local_gate = torch.sigmoid(self.gate(inputs)).unsqueeze(3).unbind(2)
+        outputs = trend.shape[2]
+        mean = trend_gate * trend + local_gate * (local[..., :outputs] - trend_gate * local[..., outputs:])
+        share = local_gate.squeeze(2)
+        observed = share * noise[:, None] + (1 - share) * posterior.noise[:, None]
+        return self.readout(mean, share * spread, observed)
+
+
+def _with(task: State, distance: Tensor, kept_x: Tensor, kept_y: Tensor, query_x: Tensor) -> State:
+    own = dict(zip(_OWN, (distance, kept_x, kept_y, query_x), strict=True))
+    return State(task.value, task.age, {**task.memory, **own})
+
+
+def _without(state: State) -> State:
+    return State(state.value, state.age, {k: v for k, v in state.memory.items() if k not in _OWN})
+
+
+def _with_bias(x: Tensor) -> Tensor:
+    return torch.cat([torch.ones_like(x[..., :1]), x], dim=-1)
+
+
+def _remeasured(
+    query_x: Tensor, distance: Tensor, kept_x: Tensor, kept_y: Tensor, relevance: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The kept rows with their distances under a new relevance, nearest first."""
+    squared = ((kept_x - query_x.unsqueeze(2)).square() * relevance[:, None, None]).sum(3)
+    fresh, order = torch.where(distance < torch.inf, squared, torch.inf).sort(dim=2, stable=True)
+    kept_x, kept_y = (t.gather(2, order.unsqueeze(3).expand_as(t)) for t in (kept_x, kept_y))
+    return fresh, kept_x, kept_y
+
+
+def _gate_inputs(kernel: Kernel, posterior: Posterior, misfit: Tensor, spread: Tensor, filled: Tensor) -> Tensor:
+    """What the gates see, ``[T, M, 10]``: ratios of variances and bounded functions of the count, no raw scale."""
+    log_noise = posterior.noise.clamp_min(1e-12).log()
+    count = posterior.count
+    damping = posterior.log_damping
+    per_task = (
+        (kernel.signal - kernel.noise) / 4,
+        (kernel.linear - kernel.signal) / 4,
+        (log_noise - kernel.noise) / 4,
+        damping[:, 1] / 4,
+        damping[:, 2] / 4,
+        damping[:, 3] / 4,
+        count / (count + 64.0),
+        count / (count + 2048.0) + filled.mean(1),
+    )
+    per_query = (
+        (misfit.clamp_min(1e-12).log() - log_noise[:, None]).clamp(-4.0, 4.0),
+        (spread.clamp_min(1e-12).log() - kernel.signal[:, None]).clamp(-8.0, 0.5),
+    )
+    shared = torch.stack(per_task, dim=1).clamp(-4.0, 4.0)[:, None].expand(-1, misfit.shape[1], -1)
+    return torch.cat([shared, torch.stack(per_query, dim=2)], dim=2)
