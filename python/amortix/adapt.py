@@ -1,9 +1,12 @@
 """The main job: stream a table once through learners of one or more regimes, and keep what they learned.
 
->>> table = Table.open("houses.parquet", target="price")                              # doctest: +SKIP
->>> adaptation = Adaptation.start(table)                                           # doctest: +SKIP
->>> adaptation.run()                                                                  # doctest: +SKIP
->>> adaptation.model().predict(x).mean                                                # doctest: +SKIP
+>>> import numpy as np
+>>> x = np.random.default_rng(0).normal(size=(2000, 3)).astype("float32")
+>>> run = Adaptation.start(Table.open((x, 2 * x[:, 0] + 1)), ["parametric"])
+>>> run.run()
+True
+>>> run.model().predict(np.array([[0.5, 0, 0]], "float32")).mean.round(1)
+array([2.])
 
 All learners step side by side over one stream of encoded mini-batches, and so do the online baselines. A
 share of the rows is held out by a hash of the row number; the error there, at row counts evenly spaced in
@@ -358,14 +361,15 @@ class Adaptation:
         meta, arrays = saving.read(path)
         if meta.get("kind") != "adaptation":
             raise StateError(f"{path} holds a finished model: there is nothing to resume")
-        table = _reopen(meta, path) if table is None else table
-        table = table.with_classes(meta["classes"]) if meta["classes"] and not table.classes else table
-        if table.fingerprint != meta["fingerprint"]:
+        opened = _reopen(meta, path) if table is None else table
+        if meta["classes"] and not opened.classes:
+            opened = opened.with_classes(tuple(meta["classes"]))
+        if opened.fingerprint != meta["fingerprint"]:
             raise StateError(
                 f"the table is not the one that {path} was adapted to: resume with the same file"
             )
         try:
-            return cls._restore(path, table, meta, arrays)
+            return cls._restore(path, opened, meta, arrays)
         except AmortixError:
             raise
         except (KeyError, TypeError, RuntimeError, ValueError) as error:

@@ -283,10 +283,10 @@ def parse_setting(text: str) -> tuple[str, Any]:
     """``noise=0.1,1`` as a name and a number or a pair of numbers."""
     name, _, value = text.partition("=")
     try:
-        numbers = tuple(int(part) if part.lstrip("-").isdigit() else float(part) for part in value.split(","))
+        numbers = [int(part) if part.lstrip("-").isdigit() else float(part) for part in value.split(",")]
     except ValueError:
         raise ConfigError(f"--set {text!r}: write NAME=NUMBER or NAME=LOW,HIGH") from None
-    return name.strip(), numbers if len(numbers) > 1 else numbers[0]
+    return name.strip(), tuple(numbers) if len(numbers) > 1 else numbers[0]
 
 
 @contextmanager

@@ -19,8 +19,14 @@ from amortix.data.table import Table
 from amortix.errors import ConfigError, StateError
 from amortix.forecasts import check_out, predict_table, write_forecasts
 from amortix.model import AdaptedModel
-from amortix.plan import Settings
+from amortix.plan import Settings, Task
 from amortix.pretrained import REGIMES, Pretrained
+
+_TASKS: dict[str, Task | None] = {
+    "auto": None,
+    "regression": "regression",
+    "classification": "classification",
+}
 
 
 @dataclass(frozen=True)
@@ -79,8 +85,7 @@ def _begin(request: AdaptRequest) -> Adaptation:
         budget=request.budget,
         offline=request.baselines,
     )
-    task = None if request.task == "auto" else request.task
-    return Adaptation.start(table, _learners(request), settings, task=task)
+    return Adaptation.start(table, _learners(request), settings, task=_TASKS[request.task])
 
 
 def _same_table(directory: Path, request: AdaptRequest) -> Table:
@@ -225,10 +230,13 @@ def info(directory: Path | None, *, json: bool) -> None:
         for row in rows:
             print(report.json_line(row))
         return
-    for row in rows:
+    listed = rows[:1] if directory is not None else rows
+    for row in listed:
         for key, value in row.items():
             print(f"{key}: {value}")
         print()
+    if directory is not None:
+        Console().print(report.rows_grid(rows[1:], title="held-out rows"))
 
 
 def _installation() -> Iterator[dict[str, Any]]:
@@ -263,7 +271,7 @@ def _description(directory: Path) -> Iterator[dict[str, Any]]:
     results = inner.pop("results", [])
     yield {**meta, **inner, "bytes": size}
     for result in results:
-        yield {key: result[key] for key in ("regime", "baseline", "rows", "seconds", "metrics")}
+        yield {key: result[key] for key in ("regime", "baseline", "rows", "seconds")} | result["metrics"]
 
 
 def _say(message: str) -> None:

@@ -1,8 +1,4 @@
-"""A model that an adaptation leaves: predicts for new rows, without the table.
-
->>> model = AdaptedModel.load("houses")                    # doctest: +SKIP
->>> model.predict(x).mean                                  # doctest: +SKIP
-"""
+"""The model that an adaptation leaves: it predicts new rows without the table, from its own directory."""
 
 from __future__ import annotations
 

@@ -93,10 +93,10 @@ class Split:
         return _stream(self.table, self.settings, self.share, "fit")
 
     def schedule(self) -> set[int]:
-        """Row counts at which the learning curve is measured; the last is the end."""
+        """Row counts at which the learning curve is measured: the end, and none shortly before it."""
         batch = self.settings.batch
         steps = np.geomspace(1, max(self.rows // batch, 1), POINTS).round().astype(int)
-        return {batch * int(step) for step in steps if batch * step < self.rows} | {self.rows}
+        return {batch * int(step) for step in steps if batch * step < 0.9 * self.rows} | {self.rows}
 
 
 def infer_task(table: Table, asked: Task | None = None) -> Task:
