@@ -1,4 +1,4 @@
-"""Kernels on the CPU: a ``.cu`` file is compiled as C++ against ``emulator.hpp`` and its launches are carried out.
+"""Kernels on the CPU: a ``.cu`` file is compiled as C++ against ``emulator.hpp`` and launched.
 
 Every buffer is lent with poisoned margins, outputs start as NaN, and inputs must come back unchanged.
 """
@@ -49,12 +49,20 @@ class Kernel:
         declared = ", ".join(f"{kind} {name}" for kind, name in self.parameters)
         names = ", ".join(name for _, name in self.parameters)
         entry = (
-            f'extern "C" const char* entry(int blocks, int threads, int shared_bytes, int order, {declared}) {{\n'
-            f"    return emulator::run(blocks, threads, shared_bytes, order, [=] {{ {self.name}({names}); }});\n}}\n"
+            f'extern "C" const char* entry(int blocks, int threads, int bytes, int order, {declared}) {{\n'
+            f"    return emulator::run(blocks, threads, bytes, order, [=] {{ {self.name}({names}); }});\n}}\n"
         )
         code, library = folder / f"{self.name}.cpp", folder / f"{self.name}.so"
         code.write_text(f'#include "{HEADER}"\n{source}\n{entry}', encoding="utf-8")
-        options = ["-std=c++17", "-O1", "-ffp-contract=off", "-shared", "-fPIC", "-Wall", "-Wno-unused-function"]
+        options = [
+            "-std=c++17",
+            "-O1",
+            "-ffp-contract=off",
+            "-shared",
+            "-fPIC",
+            "-Wall",
+            "-Wno-unused-function",
+        ]
         command = [compiler() or "g++", *options, str(code), "-o", str(library)]
         subprocess.run(command, check=True, capture_output=True, text=True)
         self._entry = ctypes.CDLL(str(library)).entry

@@ -2,10 +2,11 @@
 //
 // Include this, then a kernel, then call emulator::run. Between two barriers each thread runs on alone, so a missing
 // barrier shows as a wrong result in at least one order of the threads: run several. What the language leaves undefined
-// is reported: a barrier that not all threads reach, a write beyond the dynamic shared memory. Uninitialised shared
-// memory is NaN. Not emulated: memory ordering between blocks, divergence inside a warp without a barrier.
+// is reported: a barrier that not all threads reach, a write beyond the dynamic shared memory, an access to memory of no
+// one. Uninitialised shared memory is NaN. Not emulated: memory ordering between blocks, divergence inside a warp without a barrier.
 #pragma once
 
+#include <signal.h>
 #include <ucontext.h>
 
 #include <algorithm>
@@ -128,6 +129,12 @@ static bool run_next() {
     return false;
 }
 
+// Back to the scheduler from a thread that accessed memory of no one.
+static void trap(int) {
+    machine.error = "a thread accessed memory outside all buffers";
+    setcontext(&machine.scheduler);
+}
+
 static const char* run_block(unsigned threads, int shared_bytes) {
     for (float& word : shared) std::memcpy(&word, &POISON, 4);
     for (unsigned thread = 0; thread < threads; ++thread) {
@@ -139,7 +146,9 @@ static const char* run_block(unsigned threads, int shared_bytes) {
         fiber.context.uc_link = &machine.scheduler;
         makecontext(&fiber.context, enter, 0);
     }
-    while (run_next()) {}
+    machine.error = nullptr;
+    while (!machine.error && run_next()) {}
+    if (machine.error) return machine.error;
     for (const Fiber& fiber : machine.fibers)
         if (fiber.state != State::done) return "a barrier was not reached by all of its threads";
     for (int word = (shared_bytes + 3) / 4; word <= SHARED_WORDS; ++word)
@@ -159,11 +168,18 @@ const char* run(int blocks, int threads, int shared_bytes, int order, Kernel ker
     set_order(threads, order);
     gridDim = {(unsigned)blocks, 1, 1};
     blockDim = {(unsigned)threads, 1, 1};
-    for (int block = 0; block < blocks; ++block) {
+    struct sigaction ours = {}, segv, bus;
+    ours.sa_handler = trap;
+    sigaction(SIGSEGV, &ours, &segv);
+    sigaction(SIGBUS, &ours, &bus);
+    const char* error = nullptr;
+    for (int block = 0; block < blocks && !error; ++block) {
         blockIdx = {(unsigned)block, 0, 0};
-        if (const char* error = run_block(threads, shared_bytes)) return error;
+        error = run_block(threads, shared_bytes);
     }
-    return nullptr;
+    sigaction(SIGSEGV, &segv, nullptr);
+    sigaction(SIGBUS, &bus, nullptr);
+    return error;
 }
 
 // What lane `lane` of this warp gave; every lane of `mask` gives one value and takes one.

@@ -52,7 +52,7 @@ def context_merge(
 
     Returns:
         New ``distance``, ``kept_x`` and ``kept_y``; empty slots hold +inf, zeros and zeros. All bodies agree
-        bit by bit.
+        bit by bit (CUDA flushes subnormal numbers to zero).
 
     Raises:
         ArrayError: a shape, dtype or device does not fit; the message names the argument. Arrays that are not

@@ -25,9 +25,20 @@ def context_merge(
     weight: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The Rust body of `amortix.ops.context_merge`."""
-    outputs = _new(distance.shape), _new(kept_x.shape), _new(kept_y.shape)
-    inputs = map(_lend, (query, rows, values, relevance, distance, kept_x, kept_y))
-    _core.context_merge_into(*inputs, None if weight is None else _lend(weight), *map(_lend, outputs))
+    outputs = out_distance, out_x, out_y = _new(distance.shape), _new(kept_x.shape), _new(kept_y.shape)
+    _core.context_merge_into(
+        _lend(query),
+        _lend(rows),
+        _lend(values),
+        _lend(relevance),
+        _lend(distance),
+        _lend(kept_x),
+        _lend(kept_y),
+        None if weight is None else _lend(weight),
+        out_distance.numpy(),
+        out_x.numpy(),
+        out_y.numpy(),
+    )
     return outputs
 
 
@@ -41,9 +52,19 @@ def local_solve(
     noise: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """The Rust body of `amortix.ops.local_solve`."""
-    outputs = _new((*query.shape[:2], residual.shape[3])), _new(query.shape[:2])
-    inputs = map(_lend, (query, kept_x, residual, distance, relevance, signal, noise))
-    _core.local_solve_into(*inputs, JITTER, *map(_lend, outputs))
+    outputs = mean, variance = _new((*query.shape[:2], residual.shape[3])), _new(query.shape[:2])
+    _core.local_solve_into(
+        _lend(query),
+        _lend(kept_x),
+        _lend(residual),
+        _lend(distance),
+        _lend(relevance),
+        _lend(signal),
+        _lend(noise),
+        JITTER,
+        mean.numpy(),
+        variance.numpy(),
+    )
     return outputs
 
 

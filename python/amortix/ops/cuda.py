@@ -21,6 +21,9 @@ from amortix.ops import reference
 
 Argument = Tensor | np.int32 | np.float32 | np.uint64
 
+OPTIONS = ("--std=c++17",)
+"""What NVRTC is asked for. CuPy adds ``-ftz=true``: subnormal numbers become zero."""
+
 _MAX_BLOCKS = 2**20
 _NULL = np.uint64(0)
 _STATIC_SHARED = 48 * 1024
@@ -153,7 +156,7 @@ def _compiled(kernel: str, device: int) -> Any:
     """The kernel for one device; call with that device current."""
     import cupy
 
-    return cupy.RawModule(code=source(kernel), options=("--std=c++17",)).get_function(kernel)
+    return cupy.RawModule(code=source(kernel), options=OPTIONS).get_function(kernel)
 
 
 def _run(launch: Launch, device: torch.device) -> None:

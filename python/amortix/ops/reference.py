@@ -11,11 +11,10 @@ import math
 import torch
 from torch import Tensor
 
-JITTER = 1e-5
+JITTER = 1e-4
 """Added to the noise variance, relative to the prior variance, before every Cholesky factorisation.
 
-It keeps float32 factorisations of up to 256 coincident noise-free rows positive definite: their rounding
-error is about √256 · 6e-8 · signal.
+The hardest case, 256 coincident rows without noise, fails in float32 up to 3e-5.
 """
 
 _TINY = 1e-30
