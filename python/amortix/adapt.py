@@ -21,7 +21,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self, final
 
@@ -30,74 +30,17 @@ import torch
 from numpy.typing import NDArray
 
 from amortix import baselines, metrics, saving
-from amortix.batch import Batch, State
+from amortix.batch import Batch
 from amortix.budget import check_limits, compact, initial, new_store
 from amortix.data.store import RowStore
 from amortix.data.table import Table
 from amortix.encoder import ROWS, TableEncoder
 from amortix.errors import AmortixError, ConfigError, FormatError, LearnerError, StateError
-from amortix.learner import AbstractLearner, Task
-from amortix.model import (
-    AdaptedModel,
-    forecast,
-    state_arrays,
-    state_from_arrays,
-)
+from amortix.learner import Task
+from amortix.model import AdaptedModel, state_arrays, state_from_arrays
 from amortix.plan import Floats, Settings, Split, first_rows, infer_task, with_classes
-from amortix.pretrained import REGIMES, Pretrained, file_of
-
-
-@dataclass
-class Track:
-    """One learner on its way through the table.
-
-    Attributes:
-        origin: the learner as it was pre-trained; it never changes.
-        state: what the table has taught it so far.
-        seconds: spent in its steps.
-        curve: ``rows`` and the metrics on the held-out rows, in order.
-    """
-
-    origin: Pretrained
-    state: State
-    seconds: float = 0.0
-    curve: list[dict[str, float]] = field(default_factory=list)
-
-    @property
-    def learner(self) -> AbstractLearner:
-        """The learner itself."""
-        return self.origin.learner
-
-
-@dataclass(frozen=True)
-class Result:
-    """How a regime or a baseline did on the held-out rows.
-
-    Attributes:
-        regime: the regime, or the name of the baseline.
-        baseline: which of the two.
-        rows: rows it learned from.
-        seconds: reading and encoding them and learning from them; evaluations along the way are not counted.
-        metrics: by name, see `amortix.metrics`.
-        curve: of regimes, ``rows`` and the metrics at each point.
-    """
-
-    regime: str
-    baseline: bool
-    rows: int
-    seconds: float
-    metrics: dict[str, float]
-    curve: tuple[dict[str, float], ...] = ()
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a run stands; ``metrics`` are the latest on the held-out rows, by regime."""
-
-    rows: int
-    total: int
-    batches: int
-    metrics: dict[str, dict[str, float]]
+from amortix.pretrained import REGIMES, Pretrained, file_of, resolve
+from amortix.track import Progress, Result, Track
 
 
 @final
@@ -150,20 +93,15 @@ class Adaptation:
         """
         settings = settings or Settings()
         task = infer_task(table, task)
-        origins = [_origin(learner, task) for learner in learners]
-        _check_origins(origins, task)
+        origins = resolve(learners, task)
         table = with_classes(table) if task == "classification" else table
         check_limits(table, [origin.learner for origin in origins])
         split = Split.of(table, settings)
         encoder = TableEncoder.fit(*first_rows(split.stream(), ROWS), task=task, target=str(table.target))
         held = _tensor(encoder.transform(split.held_x))
         tracks = [Track(origin, initial(origin.learner, held, _outputs(table))) for origin in origins]
-        return cls(
-            split,
-            encoder,
-            tracks,
-            new_store([track.learner for track in tracks], encoder, settings, _outputs(table)),
-        )
+        store = new_store([origin.learner for origin in origins], encoder, settings, _outputs(table))
+        return cls(split, encoder, tracks, store)
 
     @property
     def finished(self) -> bool:
@@ -229,8 +167,8 @@ class Adaptation:
         encoded, target = self._encoder.transform(x), self._encoder.target(y)
         batch = Batch(_tensor(encoded), _tensor(target))
         reading = time.perf_counter() - started
-        after = [_stepped(track, batch) for track in self.tracks.values()]
-        points = [self._measure(track, self.rows + len(x)) for track in after] if measure else []
+        after = [track.stepped(batch) for track in self.tracks.values()]
+        points = [self._point(track, self.rows + len(x)) for track in after] if measure else []
         for baseline in self._online:
             baseline.step(encoded, y)
         if self._store is not None:
@@ -240,11 +178,8 @@ class Adaptation:
         self.tracks = {track.learner.regime: track for track in after}
         self.rows, self._cursor, self._reading = self.rows + len(x), cursor, self._reading + reading
 
-    def _measure(self, track: Track, rows: int) -> dict[str, float]:
-        queries = None if track.learner.needs_queries else self._held
-        with torch.no_grad():
-            found = forecast(track.learner, track.state, self._encoder, queries)
-        return {"rows": rows} | metrics.measure(self._task, self.split.held_y, found.mean)
+    def _point(self, track: Track, rows: int) -> dict[str, float]:
+        return {"rows": rows} | self._score(track.forecast(self._encoder, self._held).mean)
 
     def _progress(self) -> Progress:
         latest = {regime: track.curve[-1] for regime, track in self.tracks.items() if track.curve}
@@ -381,7 +316,14 @@ class Adaptation:
         tracks = []
         for regime, saved in meta["tracks"].items():
             origin = Pretrained.load(path / file_of(regime))
-            tracks.append(Track(origin, state_from_arrays(regime, arrays), saved["seconds"], saved["curve"]))
+            tracks.append(
+                Track(
+                    origin,
+                    state_from_arrays(regime, arrays),
+                    saved["seconds"],
+                    [_numbers(point) for point in saved["curve"]],
+                )
+            )
         settings = Settings(**meta["settings"])
         store = new_store([track.learner for track in tracks], encoder, settings, _outputs(table))
         if store is not None:
@@ -398,33 +340,13 @@ def _tensor(array: Floats) -> torch.Tensor:
     return torch.from_numpy(array)[None]
 
 
+def _numbers(point: dict[str, float | None]) -> dict[str, float]:
+    """A point as it was before JSON, which has no NaN."""
+    return {name: math.nan if value is None else value for name, value in point.items()}
+
+
 def _outputs(table: Table) -> int:
     return len(table.classes) if table.classes else 1
-
-
-def _stepped(track: Track, batch: Batch) -> Track:
-    started = time.perf_counter()
-    with torch.no_grad():
-        state = track.learner.step(track.state, batch)
-    return Track(track.origin, state, track.seconds + time.perf_counter() - started, track.curve)
-
-
-def _origin(learner: str | Path | Pretrained, task: Task) -> Pretrained:
-    if isinstance(learner, Pretrained):
-        return learner
-    return Pretrained.load(f"{learner}-{task}" if learner in REGIMES else learner)
-
-
-def _check_origins(origins: Sequence[Pretrained], task: Task) -> None:
-    regimes = [origin.learner.regime for origin in origins]
-    if not regimes or len(set(regimes)) < len(regimes):
-        raise LearnerError(f"give one learner per regime, not {', '.join(regimes) or 'none'}")
-    for origin in origins:
-        if origin.learner.task != task:
-            raise LearnerError(
-                f"the {origin.learner.regime} learner is for {origin.learner.task} and the target asks for "
-                f"{task}: choose another learner, or another task by --task"
-            )
 
 
 def _reopen(meta: dict[str, Any], path: Path) -> Table:

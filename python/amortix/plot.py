@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from amortix.adapt import Result
 from amortix.errors import ConfigError
 from amortix.saving import replacing_file
+from amortix.track import Result
 
 COLOURS = {"parametric": "#0072b2", "explicit": "#d55e00", "implicit": "#009e73"}
 """One colour per regime, told apart by colour-blind readers (Okabe and Ito's set)."""

@@ -6,13 +6,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, final
 
 from amortix import checkpoint
-from amortix.learner import AbstractLearner
+from amortix.errors import LearnerError
+from amortix.learner import AbstractLearner, Task
 
 REGIMES = ("parametric", "explicit", "implicit")
 
@@ -53,3 +54,28 @@ class Pretrained:
 def file_of(regime: str) -> str:
     """The name of the weights file of a regime in a saved directory."""
     return f"learner-{regime}.safetensors"
+
+
+def resolve(learners: Sequence[str | Path | Pretrained], task: Task) -> list[Pretrained]:
+    """The learners by name, path or themselves; the name of a regime stands for its bundled learner.
+
+    Raises:
+        LearnerError: none, two of one regime, or one of another task.
+    """
+    origins = [_origin(learner, task) for learner in learners]
+    regimes = [origin.learner.regime for origin in origins]
+    if not regimes or len(set(regimes)) < len(regimes):
+        raise LearnerError(f"give one learner per regime, not {', '.join(regimes) or 'none'}")
+    for origin in origins:
+        if origin.learner.task != task:
+            raise LearnerError(
+                f"the {origin.learner.regime} learner is for {origin.learner.task} and the target asks for "
+                f"{task}: choose another learner, or another task by --task"
+            )
+    return origins
+
+
+def _origin(learner: str | Path | Pretrained, task: Task) -> Pretrained:
+    if isinstance(learner, Pretrained):
+        return learner
+    return Pretrained.load(f"{learner}-{task}" if learner in REGIMES else learner)

@@ -17,7 +17,7 @@ from amortix.metrics import SCORE
 from amortix.saving import finite
 
 if TYPE_CHECKING:
-    from amortix.adapt import Progress, Result
+    from amortix.track import Progress, Result
 
 
 def json_line(row: Mapping[str, Any]) -> str:
