@@ -5,12 +5,27 @@ and, where it is written (``*_into``), writable and apart from the others; anyth
 `amortix.errors.ArrayError`.
 """
 
-from typing import final
+from os import PathLike
+from typing import Literal, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["TaskSampler", "__version__", "context_merge_into", "local_solve_into"]
+__all__ = [
+    "Order",
+    "Reader",
+    "Table",
+    "TaskSampler",
+    "__version__",
+    "context_merge_into",
+    "gather_into",
+    "local_solve_into",
+    "pool_advance_into",
+    "pool_draw_into",
+    "pool_gather_into",
+    "pool_scatter_into",
+    "store_extend_into",
+]
 
 __version__: str
 
@@ -86,3 +101,97 @@ class TaskSampler:
     def n_classes(self, tasks: NDArray[np.int64]) -> NDArray[np.int64]: ...
     def noise(self, tasks: NDArray[np.int64]) -> NDArray[np.float32]: ...
     def weights(self, tasks: NDArray[np.int64]) -> NDArray[np.float32]: ...
+
+def context_merge_into(
+    query: NDArray[np.float32],
+    rows: NDArray[np.float32],
+    values: NDArray[np.float32],
+    relevance: NDArray[np.float32],
+    distance: NDArray[np.float32],
+    kept_x: NDArray[np.float32],
+    kept_y: NDArray[np.float32],
+    weight: NDArray[np.float32] | None,
+    out_distance: NDArray[np.float32],
+    out_x: NDArray[np.float32],
+    out_y: NDArray[np.float32],
+) -> None: ...
+def local_solve_into(
+    query: NDArray[np.float32],
+    kept_x: NDArray[np.float32],
+    residual: NDArray[np.float32],
+    distance: NDArray[np.float32],
+    relevance: NDArray[np.float32],
+    signal: NDArray[np.float32],
+    noise: NDArray[np.float32],
+    jitter: float,
+    mean: NDArray[np.float32],
+    variance: NDArray[np.float32],
+) -> None: ...
+
+@final
+class Order:
+    def __new__(
+        cls,
+        groups: NDArray[np.int64],
+        *,
+        seed: int,
+        shuffle: bool,
+        shard: tuple[int, int],
+        holdout: float,
+        part: str,
+    ) -> Order: ...
+    def fill(
+        self, epoch: int, ordinal: int, offset: int, rows: NDArray[np.int64]
+    ) -> tuple[int, int, int, int] | None: ...
+    def count(self) -> int: ...
+
+@final
+class Table:
+    @staticmethod
+    def open(path: str | PathLike[str]) -> Table: ...
+    @property
+    def columns(self) -> list[str]: ...
+    @property
+    def kinds(self) -> list[Literal["numeric", "integer", "label", "other"]]: ...
+    @property
+    def groups(self) -> list[int]: ...
+    def check_feature(self, column: int) -> None: ...
+    def distinct_labels(self, column: int, limit: int) -> list[str]: ...
+    def reader(self, features: list[int], target: int | None, classes: list[str] | None) -> Reader: ...
+
+@final
+class Reader:
+    def gather_into(
+        self, group: int, rows: NDArray[np.int64], x: NDArray[np.float32], y: NDArray[np.float32] | None
+    ) -> None: ...
+
+def gather_into(
+    x: NDArray[np.generic], columns: NDArray[np.int64], rows: NDArray[np.int64], out: NDArray[np.float32]
+) -> tuple[int, int] | None: ...
+def pool_draw_into(seed: int, draw: int, slots: int, out: NDArray[np.int64]) -> None: ...
+def pool_advance_into(
+    slots: NDArray[np.int64],
+    steps: int,
+    tasks: NDArray[np.int64],
+    ages: NDArray[np.int64],
+    finished: NDArray[np.bool_],
+    *,
+    seed: int,
+    horizon: tuple[int, int],
+    next_task: int,
+) -> int: ...
+def pool_gather_into(
+    field: NDArray[np.float32 | np.int64], slots: NDArray[np.int64], out: NDArray[np.float32 | np.int64]
+) -> None: ...
+def pool_scatter_into(
+    values: NDArray[np.float32 | np.int64], slots: NDArray[np.int64], field: NDArray[np.float32 | np.int64]
+) -> None: ...
+def store_extend_into(
+    x: NDArray[np.float32],
+    y: NDArray[np.float32],
+    store_x: NDArray[np.float32],
+    store_y: NDArray[np.float32],
+    *,
+    seed: int,
+    seen: int,
+) -> None: ...

@@ -1,5 +1,9 @@
 """The data plane: task families, streams over tables, state pools, row stores. NumPy only, no torch."""
 
+from amortix.data.pool import StatePool
+from amortix.data.store import RowStore
+from amortix.data.stream import Stream
+from amortix.data.table import Table
 from amortix.data.tasks import (
     FAMILIES,
     Family,
@@ -17,7 +21,11 @@ __all__ = [
     "Linear",
     "Logistic",
     "Mlp",
+    "RowStore",
     "Sinusoid",
+    "StatePool",
+    "Stream",
+    "Table",
     "TaskSampler",
     "family_from_dict",
 ]

@@ -166,8 +166,8 @@ def _fit(value: Any, default: Any) -> Any:
 class TaskSampler:
     """Draws tasks of one family and rows of these tasks.
 
-    Task and step numbers are any int64, given as arrays or sequences of whole numbers. Columns beyond a task's
-    own and probabilities of classes beyond its own are zero.
+    Task and step numbers are any int64, given as arrays or sequences of whole numbers.
+    Columns beyond a task's own, and probabilities of classes beyond its own, are zero.
 
     Args:
         family: the distribution over tasks.
@@ -238,7 +238,8 @@ class TaskSampler:
             draw: another number gives other rows.
 
         Returns:
-            x ``[T, M, D]``, y ``[T, M]`` and signal ``[T, M, O]``: the noise-free mean, or class probabilities.
+            x ``[T, M, D]``, y ``[T, M]`` and signal ``[T, M, O]``: noise-free mean or class
+            probabilities.
         """
         ids, rows = integers("tasks", tasks), whole("points", points, 0)
         x, y = empty("x", (ids.size, rows, self.features)), empty("y", (ids.size, rows))

@@ -1,6 +1,6 @@
 //! Checked borrows: every array that crosses the boundary does so through `lend` or `lend_mut`.
 
-use numpy::ndarray::Dimension;
+use numpy::ndarray::{Dimension, Ix2};
 use numpy::{
     BorrowError, Element, PyArray, PyArrayDescrMethods, PyArrayMethods, PyReadonlyArray, PyReadwriteArray,
     PyUntypedArray, PyUntypedArrayMethods, dtype,
@@ -27,6 +27,18 @@ pub(crate) fn lend_mut<'py, T: Element, D: Dimension>(
     typed.try_readwrite().map_err(|e| refused(name, &e))
 }
 
+/// Borrow a two-dimensional array for reading, whatever its memory order.
+pub(crate) fn lend_view<'py, T: Element>(
+    name: &str,
+    array: &Bound<'py, PyAny>,
+) -> PyResult<PyReadonlyArray<'py, T, Ix2>> {
+    let typed = typed::<T, Ix2>(name, array)?;
+    if !typed.is_aligned() {
+        return Err(array_error(format!("`{name}` is not aligned in memory: pass a copy of it")));
+    }
+    typed.try_readonly().map_err(|e| refused(name, &e))
+}
+
 /// Compare a shape with what the other arguments require.
 pub(crate) fn expect_shape(name: &str, got: &[usize], expected: &[usize]) -> PyResult<()> {
     if got == expected {
@@ -36,6 +48,17 @@ pub(crate) fn expect_shape(name: &str, got: &[usize], expected: &[usize]) -> PyR
 }
 
 fn checked<'a, 'py, T: Element, D: Dimension>(
+    name: &str,
+    array: &'a Bound<'py, PyAny>,
+) -> PyResult<&'a Bound<'py, PyArray<T, D>>> {
+    let typed = typed::<T, D>(name, array)?;
+    if typed.is_c_contiguous() && typed.is_aligned() {
+        return Ok(typed);
+    }
+    Err(array_error(format!("`{name}` must be C-contiguous: pass numpy.ascontiguousarray({name})")))
+}
+
+fn typed<'a, 'py, T: Element, D: Dimension>(
     name: &str,
     array: &'a Bound<'py, PyAny>,
 ) -> PyResult<&'a Bound<'py, PyArray<T, D>>> {
@@ -54,11 +77,6 @@ fn checked<'a, 'py, T: Element, D: Dimension>(
     {
         let shape = untyped.shape();
         return Err(array_error(format!("`{name}` must have {axes} axes, but has shape {shape:?}")));
-    }
-    if !untyped.is_c_contiguous() || !untyped.is_aligned() {
-        return Err(array_error(format!(
-            "`{name}` must be C-contiguous: pass numpy.ascontiguousarray({name})"
-        )));
     }
     array
         .cast::<PyArray<T, D>>()

@@ -2,6 +2,7 @@
 
 use amortix_core::Error;
 use pyo3::PyErr;
+use pyo3::exceptions::PyKeyboardInterrupt;
 
 pyo3::import_exception!(amortix.errors, AmortixError);
 pyo3::import_exception!(amortix.errors, ArrayError);
@@ -16,6 +17,7 @@ pub(crate) fn exception(error: Error) -> PyErr {
         Error::Array(_) => ArrayError::new_err(message),
         Error::Config(_) => ConfigError::new_err(message),
         Error::Format(_) => FormatError::new_err(message),
+        Error::Interrupted => PyKeyboardInterrupt::new_err(()),
         Error::Internal(_) => AmortixError::new_err(message),
         Error::Source(_) => SourceError::new_err(message),
     }
@@ -24,4 +26,9 @@ pub(crate) fn exception(error: Error) -> PyErr {
 /// An `ArrayError` with this message.
 pub(crate) fn array_error(message: String) -> PyErr {
     ArrayError::new_err(message)
+}
+
+/// A `ConfigError` with this message.
+pub(crate) fn config_error(message: String) -> PyErr {
+    ConfigError::new_err(message)
 }

@@ -3,7 +3,9 @@
 mod array;
 mod enter;
 mod error;
+mod pool;
 mod refine;
+mod stream;
 mod tasks;
 
 use pyo3::prelude::*;
@@ -13,5 +15,7 @@ use pyo3::prelude::*;
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     tasks::register(module)?;
+    stream::register(module)?;
+    pool::register(module)?;
     refine::register(module)
 }

@@ -15,6 +15,9 @@ pub enum Error {
     /// A setting is out of its range.
     #[error("{0}")]
     Config(String),
+    /// The caller asked a long operation to stop, at one of the points where it may.
+    #[error("interrupted")]
+    Interrupted,
     /// A defect of amortix itself: a panic that was caught before it could reach the user.
     #[error("internal error in amortix, please report it: {0}")]
     Internal(String),

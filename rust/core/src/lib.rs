@@ -9,8 +9,11 @@ pub mod error;
 mod hash;
 pub mod math;
 pub mod parallel;
+pub mod pool;
 pub mod refine;
 pub mod rng;
+pub mod store;
+pub mod stream;
 pub mod task;
 
 pub use error::{Error, Result};

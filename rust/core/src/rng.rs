@@ -13,6 +13,9 @@ const LANES: usize = 8;
 /// Draws per group of counters: each counter gives four words.
 const GROUP: usize = 4 * LANES;
 
+/// Marks the counters of a key's own draws: "draw" in ASCII.
+const DRAWS: u32 = 0x6472_6177;
+
 type Lanes = [u32; LANES];
 
 /// A source of random numbers that never changes.
@@ -71,16 +74,10 @@ impl Key {
 
     fn group(self, group: u64) -> [Lanes; 4] {
         let first = group * LANES as u64;
-        let mut counter = [[0; LANES]; 4];
-        for lane in 0..LANES {
-            let index = first + lane as u64;
-            counter[0][lane] = index as u32;
-            counter[1][lane] = (index >> 32) as u32;
-        }
-        // The third word keeps a key's draws apart from the counters of its children.
-        counter[2] = [0x6472_6177; LANES];
-        counter[3] = [0x6472_6177; LANES];
-        philox(counter, self.0)
+        let low = std::array::from_fn(|lane| (first + lane as u64) as u32);
+        let high = [(first >> 32) as u32; LANES];
+        // The last words keep a key's draws apart from the counters of its children.
+        philox([low, high, [DRAWS; LANES], [DRAWS; LANES]], self.0)
     }
 }
 
@@ -140,22 +137,21 @@ fn box_muller(radius: Lanes, angle: Lanes) -> ([f32; LANES], [f32; LANES]) {
 }
 
 /// Ten rounds of Philox4x32 over `N` counters at once.
-fn philox<const N: usize>(mut counter: [[u32; N]; 4], key: u64) -> [[u32; N]; 4] {
+fn philox<const N: usize>([mut c0, mut c1, mut c2, mut c3]: [[u32; N]; 4], key: u64) -> [[u32; N]; 4] {
     let (mut k0, mut k1) = (key as u32, (key >> 32) as u32);
     for _ in 0..10 {
         for lane in 0..N {
-            let [c0, c1, c2, c3] = [counter[0][lane], counter[1][lane], counter[2][lane], counter[3][lane]];
-            let p0 = u64::from(c0) * 0xD251_1F53;
-            let p1 = u64::from(c2) * 0xCD9E_8D57;
-            counter[0][lane] = (p1 >> 32) as u32 ^ c1 ^ k0;
-            counter[1][lane] = p1 as u32;
-            counter[2][lane] = (p0 >> 32) as u32 ^ c3 ^ k1;
-            counter[3][lane] = p0 as u32;
+            let p0 = u64::from(c0[lane]) * 0xD251_1F53;
+            let p1 = u64::from(c2[lane]) * 0xCD9E_8D57;
+            c0[lane] = (p1 >> 32) as u32 ^ c1[lane] ^ k0;
+            c1[lane] = p1 as u32;
+            c2[lane] = (p0 >> 32) as u32 ^ c3[lane] ^ k1;
+            c3[lane] = p0 as u32;
         }
         k0 = k0.wrapping_add(0x9E37_79B9);
         k1 = k1.wrapping_add(0xBB67_AE85);
     }
-    counter
+    [c0, c1, c2, c3]
 }
 
 #[cfg(test)]

@@ -1,0 +1,182 @@
+"""A table of numbers with an optional target, in a file or in memory, read in groups that fit memory.
+
+>>> import numpy as np
+>>> table = Table.open((np.zeros((4, 2)), np.array(["no", "yes", "no", "no"])))
+>>> table.columns, table.target, table.target_kind, table.distinct_labels()
+(['0', '1'], 'y', 'label', ['no', 'yes'])
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from amortix.data._sources import ArraySource, Reader, Source, open_file
+from amortix.errors import ConfigError, SourceError
+
+TargetKind = Literal["numeric", "integer", "label"]
+#: What `Table.open` takes: a path, an array ``[rows, columns]``, or a pair of arrays x, y.
+TableLike: TypeAlias = "str | os.PathLike[str] | NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]"
+
+#: Where `Table.distinct_labels` ends by default: more labels in one target are taken for a mistake.
+MOST_LABELS = 1024
+
+
+class Table:
+    """Feature columns and a target. Create it with `Table.open`.
+
+    Attributes:
+        columns: names of the feature columns, in the order in which `Stream` delivers them.
+        rows: how many.
+        groups: rows of each group: a Parquet row group, a chunk of a CSV file, all rows of an array.
+        target: its name, or None.
+        target_kind: ``"numeric"``, ``"integer"``, ``"label"`` (text or booleans), or None.
+        classes: labels in the order of their class indices, or None where the target is a number.
+        source: the file, or None for arrays.
+        drop: the columns that were left out.
+        fingerprint: a hash of column names, target and group sizes, to recognise the table by.
+    """
+
+    def __init__(
+        self,
+        columns_from: Source,
+        features: Sequence[int],
+        target: int | None,
+        *,
+        classes: tuple[str, ...] | None = None,
+        source: str | None = None,
+        drop: tuple[str, ...] = (),
+    ) -> None:
+        names = columns_from.columns
+        self._source, self._features, self._target = columns_from, list(features), target
+        self.columns = [names[i] for i in self._features]
+        self.groups = columns_from.groups
+        self.rows = sum(self.groups)
+        self.target = None if target is None else names[target]
+        self.target_kind = None if target is None else cast(TargetKind, columns_from.kinds[target])
+        self.classes, self.source, self.drop = classes, source, drop
+        told = json.dumps([self.columns, self.target, self.groups])
+        self.fingerprint = hashlib.sha256(told.encode()).hexdigest()[:16]
+
+    @classmethod
+    def open(
+        cls,
+        source: TableLike,
+        *,
+        target: str | None = None,
+        drop: Sequence[str] = (),
+        columns: Sequence[str] | None = None,
+        classes: Sequence[str] | None = None,
+    ) -> Table:
+        """Open a table. Nothing but a file's description is read; a CSV file is scanned once.
+
+        Args:
+            source: a path to a .parquet, .csv (with header), .npy (two axes) or .npz file (x and y, or one
+                array); or an array ``[rows, columns]``; or a pair of arrays x, y. Columns of arrays are named
+                "0", "1", ... and the second array "y".
+            target: the column to predict; for arrays an index in text, "-1" for the last, and by default "y"
+                where there is one.
+            drop: columns to leave out.
+            columns: the feature columns, in this order, instead of all but target and dropped ones.
+            classes: labels of the target; y is then the index of the label.
+
+        Raises:
+            SourceError: a file or column is not there, or a feature column does not hold numbers.
+            FormatError: the file is damaged or of an unknown kind.
+        """
+        opened, path = _open(source)
+        names = opened.columns
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise SourceError(f"the table has two columns named {twice!r}: rename one")
+        where = None if (target := _target_name(opened, target)) is None else _find(names, target, "target")
+        left_out = {_find(names, name, "column to drop") for name in drop}
+        if where in left_out:
+            raise SourceError(
+                f"target {target!r} is among the columns to drop: remove it from one of the two"
+            )
+        if where is not None and opened.kinds[where] == "other":
+            raise SourceError(f"target {target!r} holds neither numbers nor labels: choose another target")
+        if columns is None:
+            features = [i for i in range(len(names)) if i != where and i not in left_out]
+        else:
+            features = [_find(names, name, "column") for name in columns]
+        if not features:
+            raise SourceError("no feature column is left: drop fewer columns")
+        for feature in features:
+            opened.check_feature(feature)
+        table = cls(opened, features, where, source=path, drop=tuple(drop))
+        return table if classes is None else table.with_classes(classes)
+
+    def with_classes(self, classes: Sequence[str]) -> Table:
+        """The same table with y the index of the label in ``classes``.
+
+        Raises:
+            SourceError: there is no target.
+            ConfigError: a label is listed twice, or there is none.
+        """
+        self._require_target()
+        labels = tuple(str(label) for label in classes)
+        if not labels or len(set(labels)) < len(labels):
+            raise ConfigError(f"`classes` must be different labels, at least one, not {list(labels)}")
+        return Table(
+            self._source, self._features, self._target, classes=labels, source=self.source, drop=self.drop
+        )
+
+    def distinct_labels(self, limit: int = MOST_LABELS) -> list[str]:
+        """The target's labels, sorted, whole numbers in numeric order; the search ends at ``limit`` of them.
+
+        Raises:
+            SourceError: there is no target, or a label is missing.
+        """
+        return self._source.distinct_labels(self._require_target(), limit)
+
+    def reader(self) -> Reader:
+        """What copies rows into memory; it holds one group at a time.
+
+        Raises:
+            SourceError: the target holds labels, and `classes` is not set.
+        """
+        if self.target_kind == "label" and self.classes is None:
+            raise SourceError(
+                f"target {self.target!r} holds labels: name them, table.with_classes(table.distinct_labels())"
+            )
+        classes = None if self.classes is None else list(self.classes)
+        return self._source.reader(self._features, self._target, classes)
+
+    def _require_target(self) -> int:
+        if self._target is None:
+            raise SourceError("the table was opened without a target: name one")
+        return self._target
+
+
+def _open(source: TableLike) -> tuple[Source, str | None]:
+    if isinstance(source, str | os.PathLike):
+        return open_file(Path(source)), os.fspath(source)
+    arrays = source if isinstance(source, tuple) else (source,)
+    if len(arrays) > 2 or not all(isinstance(array, np.ndarray) for array in arrays):
+        raise SourceError("a table is a path, a NumPy array, or a pair of NumPy arrays (x, y)")
+    return ArraySource(*arrays), None
+
+
+def _target_name(source: Source, target: str | None) -> str | None:
+    if not isinstance(source, ArraySource):
+        return target
+    if target is None:
+        return None if source.y is None else "y"
+    return str(source.x.shape[1] - 1) if target == "-1" else target
+
+
+def _find(names: list[str], name: str, role: str) -> int:
+    if name in names:
+        return names.index(name)
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.4) or names[:5]
+    raise SourceError(f"the table has no {role} {name!r}: did you mean {', '.join(map(repr, near))}?")
