@@ -6,11 +6,12 @@ Implementations know these contracts and not each other; `amortix.regimes` compo
 from __future__ import annotations
 
 import abc
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 
 from amortix.batch import Batch, Prediction, State
-from amortix.prior import Posterior
 
 
 class AbstractPredictor(nn.Module, abc.ABC):
@@ -51,12 +52,31 @@ class AbstractAdapter(nn.Module, abc.ABC):
         """Read the state at queries ``[T, M, D]``."""
 
 
+@dataclass(frozen=True)
+class Head:
+    """What an adapter believes of a task, read from its state: weights over features, and how sure they are.
+
+    Attributes:
+        weights: ``[T, Q, O]``.
+        link: from features times weights ``[T, N, O]`` to means or probabilities.
+        noise: variance of an observation around the link's output, ``[T]``.
+        count: rows seen, ``[T]``.
+        log_damping: log λ per group of features, ``[T, G]``.
+    """
+
+    weights: Tensor
+    link: Callable[[Tensor], Tensor]
+    noise: Tensor
+    count: Tensor
+    log_damping: Tensor
+
+
 class AbstractKernelAdapter(AbstractAdapter, abc.ABC):
-    """An adapter whose state holds a kernel and a Gaussian over the weights of the predictor's features."""
+    """An adapter whose state holds a kernel (`amortix.relevance.Latent`) beside its head."""
 
     @abc.abstractmethod
-    def posterior(self, state: State, group: Tensor) -> Posterior:
-        """The head: a `Posterior` over the weights of features in the given groups ``[Q]``."""
+    def head(self, state: State, predictor: AbstractPredictor) -> Head:
+        """Read the head."""
 
 
 class AbstractRefiner(nn.Module, abc.ABC):

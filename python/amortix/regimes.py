@@ -11,14 +11,13 @@ from __future__ import annotations
 
 from amortix.adapters.conjugate import ConjugateAdapter, KernelAdapter
 from amortix.adapters.newton import NewtonAdapter
+from amortix.contracts import AbstractKernelAdapter
 from amortix.learner import AbstractLearner, QueryStateLearner, Task, TaskStateLearner
 from amortix.objectives import Gaussian, Indicator
 from amortix.predictors.linear import LinearPredictor
 from amortix.predictors.spectral import SpectralPredictor
 from amortix.prior import EvidencePrior
 from amortix.refiners.retained import RetainedContext
-
-_TREND = 64  # spectral features that tell the implicit regime how far from linear a task is
 
 
 def parametric(task: Task = "regression", *, sample: int = 512) -> AbstractLearner:
@@ -36,34 +35,41 @@ def parametric(task: Task = "regression", *, sample: int = 512) -> AbstractLearn
     return TaskStateLearner("parametric", task, adapter, predictor)
 
 
-def explicit(task: Task = "regression", *, size: int = 128, sample: int = 128, ascent: int = 20) -> AbstractLearner:
-    """Spectral features under a latent kernel, with a conjugate head.
+def explicit(
+    task: Task = "regression", *, size: int = 128, sample: int = 128, ascent: int = 20
+) -> AbstractLearner:
+    """Spectral features under a latent kernel, with a head over them.
 
     Args:
         task: the objective.
-        size: S, spectral features; more fit finer structure at O(S²) per row, and need no other training.
+        size: S, spectral features; more fit finer structure, and need no other training. A row costs O(S²) for
+            regression and O(S²·O²) for classification.
         sample: rows that the kernel is inferred from.
         ascent: steps of that inference.
     """
     predictor = SpectralPredictor(size)
-    prior = EvidencePrior(predictor.groups)
-    adapter = KernelAdapter(prior, _readout(task), sample=sample, ascent=ascent)
-    return TaskStateLearner("explicit", task, adapter, predictor)
+    return TaskStateLearner("explicit", task, _adapter(task, predictor, sample, ascent), predictor)
 
 
-def implicit(task: Task = "regression", *, rows: int = 64, sample: int = 128, ascent: int = 20) -> AbstractLearner:
-    """A retained context per query, read by a gated local Gaussian process.
+def implicit(
+    task: Task = "regression", *, rows: int = 64, size: int = 64, sample: int = 128, ascent: int = 20
+) -> AbstractLearner:
+    """A retained context per query, read by a local Gaussian process beside a trend, weighed by learned gates.
 
     Args:
         task: the objective.
         rows: K, rows that each query retains.
+        size: spectral features of the trend; they tell how far from linear a task is.
         sample: rows that the kernel is inferred from.
         ascent: steps of that inference.
     """
-    predictor = SpectralPredictor(_TREND)
-    adapter = KernelAdapter(EvidencePrior(predictor.groups), _readout(task), sample=sample, ascent=ascent)
-    return QueryStateLearner(task, RetainedContext(adapter, predictor, _readout(task), rows=rows))
+    predictor = SpectralPredictor(size)
+    readout = Gaussian() if task == "regression" else Indicator()
+    refiner = RetainedContext(_adapter(task, predictor, sample, ascent), predictor, readout, rows=rows)
+    return QueryStateLearner(task, refiner)
 
 
-def _readout(task: Task) -> Gaussian | Indicator:
-    return Gaussian() if task == "regression" else Indicator()
+def _adapter(task: Task, predictor: SpectralPredictor, sample: int, ascent: int) -> AbstractKernelAdapter:
+    if task == "classification":
+        return NewtonAdapter(EvidencePrior(predictor.groups, noise=1.0), sample=sample, ascent=ascent)
+    return KernelAdapter(EvidencePrior(predictor.groups), Gaussian(), sample=sample, ascent=ascent)

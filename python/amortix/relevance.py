@@ -11,13 +11,15 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from amortix.batch import Batch
 from amortix.ops.reference import log_evidence
+from amortix.sample import Sample, due
 
 _RATE = 0.4  # Adam's step size for the logarithms
 _BOUND = 10.0
@@ -64,6 +66,59 @@ class Kernel:
             new[tasks] = theirs
             replaced.append(new)
         return Kernel(*replaced)
+
+
+@dataclass(frozen=True)
+class Latent:
+    """What the explicit and implicit regimes infer of a task before its head: a kernel, and the rows it is inferred from.
+
+    Attributes:
+        sample: the first rows.
+        kernel: inferred from them.
+    """
+
+    sample: Sample
+    kernel: Kernel
+
+    @classmethod
+    def begin(cls, tasks: int, rows: int, features: int) -> Latent:
+        """An empty sample of R = ``rows`` and the wide kernel."""
+        kernel = Kernel.wide(torch.ones(tasks, 1, features), torch.ones(tasks, 1))
+        return cls(Sample.zeros(tasks, rows, features), kernel)
+
+    @classmethod
+    def from_memory(cls, memory: Mapping[str, Tensor]) -> Latent:
+        """Read the memory of a `State`."""
+        return cls(Sample.from_memory(memory), Kernel.from_memory(memory))
+
+    def memory(self) -> dict[str, Tensor]:
+        """The tensors by name, as a `State` carries them."""
+        return self.sample.memory() | self.kernel.memory()
+
+    def closed(self) -> Latent:
+        """The same kernel, to be inferred no more."""
+        return Latent(self.sample.closed(), self.kernel)
+
+    def extend(
+        self, batch: Batch, sides: Callable[[Tensor], Tensor], ascent: int
+    ) -> tuple[Latent, Tensor, Tensor]:
+        """Take the batch's rows while there is room, and infer the kernel anew where the rows have doubled.
+
+        Args:
+            batch: the next mini-batch.
+            sides: from targets ``[T, R]`` to what the kernel explains, ``[T, R, O]``.
+            ascent: steps of the inference; with 0 the kernel stays wide.
+
+        Returns:
+            The new latent; the weights ``[T, B]`` of the rows that found no room; the tasks inferred anew, ``[T]`` bool.
+        """
+        sample, beyond = self.sample.extend(batch)
+        refit = due(self.sample.rows, sample.rows, sample.capacity)
+        if ascent == 0 or not bool(refit.any()):
+            return Latent(sample, self.kernel), beyond, torch.zeros_like(refit)
+        chosen = sample.select(refit)
+        found = fit(chosen.x, sides(chosen.y), chosen.weight, ascent=ascent)
+        return Latent(sample, self.kernel.where(refit, found)), beyond, refit
 
 
 def fit(x: Tensor, y: Tensor, weight: Tensor, *, ascent: int) -> Kernel:

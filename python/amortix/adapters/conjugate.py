@@ -15,19 +15,18 @@ References:
 
 from __future__ import annotations
 
+from functools import partial
 from typing import final
 
 import torch
 from torch import Tensor
 
-from amortix import relevance
 from amortix.batch import Batch, Prediction, State
-from amortix.contracts import AbstractAdapter, AbstractKernelAdapter, AbstractPredictor
+from amortix.contracts import AbstractAdapter, AbstractKernelAdapter, AbstractPredictor, Head
 from amortix.moments import Moments, of_rows
 from amortix.objectives import AbstractReadout
-from amortix.prior import EvidencePrior, Posterior
-from amortix.relevance import Kernel
-from amortix.sample import Sample, due
+from amortix.prior import EvidencePrior
+from amortix.relevance import Latent
 
 
 def _state(moments: Moments, age: Tensor, **memory: Tensor) -> State:
@@ -83,7 +82,9 @@ class KernelAdapter(AbstractKernelAdapter):
         ascent: steps on the sample's log evidence at each inference.
     """
 
-    def __init__(self, prior: EvidencePrior, readout: AbstractReadout, *, sample: int = 512, ascent: int = 20):
+    def __init__(
+        self, prior: EvidencePrior, readout: AbstractReadout, *, sample: int = 512, ascent: int = 20
+    ):
         super().__init__()
         self.prior = prior
         self.readout = readout
@@ -93,40 +94,38 @@ class KernelAdapter(AbstractKernelAdapter):
     def init(self, tasks: int, features: int, outputs: int, predictor: AbstractPredictor) -> State:
         """Zero moments, an empty sample, equal relevance."""
         moments = Moments.zeros(tasks, len(predictor.group(features)), outputs)
-        sample = Sample.zeros(tasks, self.sample, features)
-        kernel = Kernel.wide(torch.ones(tasks, 1, features), torch.ones(tasks, 1))
-        return _state(moments, torch.zeros(tasks, dtype=torch.int64), **sample.memory(), **kernel.memory())
+        latent = Latent.begin(tasks, self.sample, features)
+        return _state(moments, torch.zeros(tasks, dtype=torch.int64), **latent.memory())
 
     def step(self, state: State, batch: Batch, predictor: AbstractPredictor) -> State:
-        """Merge the batch's moments; infer the latent anew where the sample's rows have doubled."""
-        outputs = state.value.shape[2]
-        before, kernel, moments = Sample.from_memory(state.memory), Kernel.from_memory(state.memory), _moments(state)
-        sample, beyond = before.extend(batch)
-        refit = due(before.rows, sample.rows, sample.capacity)
+        """Merge the batch's moments; where the latent was inferred anew, all moments so far."""
+        moments, sides = _moments(state), partial(self.readout.sides, outputs=state.value.shape[2])
+        latent, beyond, refit = Latent.from_memory(state.memory).extend(batch, sides, self.ascent)
         weight = batch.weights()
         if bool(refit.any()):
-            chosen = sample.select(refit)
-            sides = self.readout.sides(chosen.y, outputs)
-            found = relevance.fit(chosen.x, sides, chosen.weight, ascent=self.ascent)
-            kernel = kernel.where(refit, found)
-            redone = of_rows(predictor.features(chosen.x, found.relevance), sides, chosen.weight)
+            chosen, log_relevance = latent.sample.select(refit), latent.kernel.relevance[refit]
+            redone = of_rows(predictor.features(chosen.x, log_relevance), sides(chosen.y), chosen.weight)
             moments = _replace(moments, refit, redone)
             weight = torch.where(refit[:, None], beyond, weight)
-        sides = self.readout.sides(batch.y, outputs)
-        moments = moments.merge(of_rows(predictor.features(batch.x, kernel.relevance), sides, weight))
-        return _state(moments, state.age + 1, **sample.memory(), **kernel.memory())
+        features = predictor.features(batch.x, latent.kernel.relevance)
+        moments = moments.merge(of_rows(features, sides(batch.y), weight))
+        return _state(moments, state.age + 1, **latent.memory())
 
-    def posterior(self, state: State, group: Tensor) -> Posterior:
-        """Solve for the head: a Gaussian over the features' weights."""
-        return self.prior(_moments(state), group)
+    def head(self, state: State, predictor: AbstractPredictor) -> Head:
+        """Solve for the head."""
+        group = predictor.group(state.memory["sample_x"].shape[2])
+        posterior = self.prior(_moments(state), group)
+        return Head(posterior.mean, lambda f: f, posterior.noise, posterior.count, posterior.log_damping)
 
     def predict(self, state: State, x: Tensor, predictor: AbstractPredictor) -> Prediction:
         """Solve for the head and apply it to the features under the task's latent."""
-        features = predictor.features(x, Kernel.from_memory(state.memory).relevance)
+        features = predictor.features(x, Latent.from_memory(state.memory).kernel.relevance)
         return _read(self, _moments(state), features, predictor.group(x.shape[2]))
 
 
-def _read(adapter: ConjugateAdapter | KernelAdapter, moments: Moments, features: Tensor, group: Tensor) -> Prediction:
+def _read(
+    adapter: ConjugateAdapter | KernelAdapter, moments: Moments, features: Tensor, group: Tensor
+) -> Prediction:
     posterior = adapter.prior(moments, group)
     noise = posterior.noise[:, None]
     return adapter.readout(features @ posterior.mean, noise * posterior.leverage(features), noise)

@@ -17,6 +17,8 @@ References:
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
 from typing import final
 
 import torch
@@ -24,66 +26,147 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from amortix.batch import Batch, Prediction, State
-from amortix.contracts import AbstractAdapter, AbstractPredictor
+from amortix.contracts import AbstractKernelAdapter, AbstractPredictor, Head
 from amortix.moments import Moments
 from amortix.prior import EvidencePrior, solve
-from amortix.sample import Sample
+from amortix.relevance import Latent
 
 
 @final
-class NewtonAdapter(AbstractAdapter):
+class NewtonAdapter(AbstractKernelAdapter):
     """Sequential Newton refinement of softmax parameters ``[T, P, O]`` under an amortised prior.
 
     Args:
         prior: infers the damping; its noise is one, as the curvature of a log-likelihood has the noise in it.
-        sample: R, first rows that are kept and linearised anew.
+        sample: R, first rows that are kept, linearised anew, and that a kernel is inferred from.
+        ascent: steps of that inference at each doubling of the rows; 0 for a predictor without a latent.
         refinements: refinements of a mini-batch by the age of the state; the last holds from then on.
     """
 
     def __init__(
-        self, prior: EvidencePrior, *, sample: int = 512, refinements: tuple[int, ...] = (6, 4, 3, 2, 2, 2, 2, 1)
+        self,
+        prior: EvidencePrior,
+        *,
+        sample: int = 512,
+        ascent: int = 0,
+        refinements: tuple[int, ...] = (6, 4, 3, 2, 2, 2, 2, 1),
     ):
         super().__init__()
         self.prior = prior
         self.sample = sample
+        self.ascent = ascent
         self.refinements = refinements
 
     def init(self, tasks: int, features: int, outputs: int, predictor: AbstractPredictor) -> State:
         """θ = 0: equal probabilities."""
         size = len(predictor.group(features))
-        tail = Moments.zeros(tasks, size * outputs, 1).memory()
-        memory = tail | Sample.zeros(tasks, self.sample, features).memory()
+        memory = (
+            Moments.zeros(tasks, size * outputs, 1).memory()
+            | Latent.begin(tasks, self.sample, features).memory()
+        )
         memory["damping"] = self.prior.begin(tasks).detach()
         return State(torch.zeros(tasks, size, outputs), torch.zeros(tasks, dtype=torch.int64), memory)
 
     def step(self, state: State, batch: Batch, predictor: AbstractPredictor) -> State:
         """Refine θ by one mini-batch."""
         tail, value, damping = Moments.from_memory(state.memory), state.value, state.memory["damping"]
-        sample, beyond = Sample.from_memory(state.memory).extend(batch)
-        kept = Batch(sample.x, sample.y, sample.weight)
-        batch = Batch(batch.x, batch.y, beyond)
-        kept_features, features = predictor.features(kept.x), predictor.features(batch.x)
+        sides = partial(_centred, outputs=value.shape[2])
+        latent, beyond, _ = Latent.from_memory(state.memory).extend(batch, sides, self.ascent)
+        kernel, sample = latent.kernel, latent.sample
+        # While the sample has room it holds every row, the tail is empty, and a new kernel makes nothing stale.
+        kept = _Rows(predictor.features(sample.x, kernel.relevance), sample.y, sample.weight)
+        fresh = _Rows(predictor.features(batch.x, kernel.relevance), batch.y, beyond)
         group = predictor.group(batch.x.shape[2]).repeat_interleave(value.shape[2])
-        youngest = int(state.age.min())
         merged = tail
-        for _ in range(self.refinements[min(youngest, len(self.refinements) - 1)]):
-            merged = tail.merge(_linearise(value, features, batch))
-            moments = merged.merge(_linearise(value, kept_features, kept))
+        for _ in range(self.refinements[min(int(state.age.min()), len(self.refinements) - 1)]):
+            merged = tail.merge(_linearise(value, fresh))
+            moments = merged.merge(_linearise(value, kept))
             damping = self.prior.refine(moments, group, damping)
-            value = solve(moments, group, damping, self.prior.noise).mean.reshape(value.shape)
-        return State(value, state.age + 1, merged.memory() | sample.memory() | {"damping": damping})
+            goal = solve(moments, group, damping, self.prior.noise).mean.reshape(value.shape)
+            value = _guarded(value, goal, tail, (kept, fresh), damping[:, group])
+        memory = merged.memory() | latent.memory() | {"damping": damping}
+        return State(value, state.age + 1, memory)
+
+    def head(self, state: State, predictor: AbstractPredictor) -> Head:
+        """θ with the softmax; the noise is the mean squared residual of the class indicators on the first rows."""
+        latent = Latent.from_memory(state.memory)
+        sample = latent.sample
+        probability = F.softmax(predictor.features(sample.x, latent.kernel.relevance) @ state.value, dim=-1)
+        wrong = (_indicators(sample.y, state.value.shape[2]) - probability).square().mean(2)
+        seen = sample.weight.sum(1)
+        noise = ((wrong * sample.weight).sum(1) + 0.1) / (seen + 1.0)
+        return Head(
+            state.value,
+            partial(F.softmax, dim=-1),
+            noise,
+            seen + state.memory["count"],
+            state.memory["damping"],
+        )
 
     def predict(self, state: State, x: Tensor, predictor: AbstractPredictor) -> Prediction:
         """Class probabilities at θ."""
-        return Prediction(F.softmax(predictor.features(x) @ state.value, dim=-1))
+        features = predictor.features(x, Latent.from_memory(state.memory).kernel.relevance)
+        return Prediction(F.softmax(features @ state.value, dim=-1))
 
 
-def _linearise(value: Tensor, features: Tensor, batch: Batch) -> Moments:
-    """Curvature and information of the softmax loss of a batch at θ, as `Moments` over the P·O parameters."""
+@dataclass(frozen=True)
+class _Rows:
+    """Features ``[T, B, P]``, class indices and weights ``[T, B]``."""
+
+    features: Tensor
+    y: Tensor
+    weight: Tensor
+
+
+def _indicators(y: Tensor, outputs: int) -> Tensor:
+    return F.one_hot(y.long(), outputs).to(y.dtype)
+
+
+def _centred(y: Tensor, outputs: int) -> Tensor:
+    return _indicators(y, outputs) - 1.0 / outputs
+
+
+def _objective(value: Tensor, tail: Moments, rows: tuple[_Rows, ...], log_damping: Tensor) -> Tensor:
+    """What θ minimises: loss of the rows at hand, the quadratic memory of all others, the prior. ``[T]``."""
+    flat = value.flatten(1).unsqueeze(2)
+    memory = tail.count * (flat * (tail.second @ flat / 2 - tail.cross)).sum((1, 2))
+    prior = (log_damping.exp() * flat.squeeze(2).square()).sum(1) / 2
+    fit = [
+        (F.log_softmax(r.features @ value, -1).gather(2, r.y.long().unsqueeze(2)).squeeze(2) * r.weight).sum(
+            1
+        )
+        for r in rows
+    ]
+    return memory + prior - sum(fit[1:], fit[0])
+
+
+@torch.no_grad()
+def _length(
+    value: Tensor, goal: Tensor, tail: Moments, rows: tuple[_Rows, ...], log_damping: Tensor
+) -> Tensor:
+    """How far to go from θ to the goal, halved while the objective would rise: 1, 1/2, 1/4 or 1/16. ``[T, 1, 1]``."""
+    before = _objective(value, tail, rows, log_damping)
+    slack = 1e-4 * before.abs() + 1e-4
+    length = torch.ones_like(before)
+    for shorter in (0.5, 0.25, 0.0625):
+        trial = value + length[:, None, None] * (goal - value)
+        worse = ~(_objective(trial, tail, rows, log_damping) <= before + slack)
+        length = torch.where(worse, shorter, length)
+    return length[:, None, None]
+
+
+def _guarded(
+    value: Tensor, goal: Tensor, tail: Moments, rows: tuple[_Rows, ...], log_damping: Tensor
+) -> Tensor:
+    """Newton's step, shortened where it overshoots."""
+    return value + _length(value, goal, tail, rows, log_damping) * (goal - value)
+
+
+def _linearise(value: Tensor, rows: _Rows) -> Moments:
+    """Curvature and information of the softmax loss of rows at θ, as `Moments` over the P·O parameters."""
     tasks, size, outputs = value.shape
-    weight = batch.weights()
-    count = weight.sum(1)
-    scale = (weight / count.clamp_min(torch.finfo(count.dtype).tiny)[:, None]).unsqueeze(2)
+    features, count = rows.features, rows.weight.sum(1)
+    scale = (rows.weight / count.clamp_min(torch.finfo(count.dtype).tiny)[:, None]).unsqueeze(2)
     probability = F.softmax(features @ value, dim=-1)
     spread = torch.diag_embed(probability) - probability.unsqueeze(3) * probability.unsqueeze(2)
     # [T, B, O, O] × φφᵀ, one pair of classes at a time as a matrix product over the rows.
@@ -91,8 +174,6 @@ def _linearise(value: Tensor, features: Tensor, batch: Batch) -> Moments:
     blocks = weighted.transpose(2, 3) @ features.unsqueeze(1)
     second = blocks.view(tasks, outputs, outputs, size, size).permute(0, 3, 1, 4, 2)
     second = second.reshape(tasks, size * outputs, size * outputs)
-    target = F.one_hot(batch.y.long(), outputs).to(value.dtype)
-    gradient = features.transpose(1, 2) @ (scale * (probability - target))
+    gradient = features.transpose(1, 2) @ (scale * (probability - _indicators(rows.y, outputs)))
     flat = value.reshape(tasks, -1, 1)
     return Moments(count, second, second @ flat - gradient.reshape(tasks, -1, 1), torch.ones_like(count))
-

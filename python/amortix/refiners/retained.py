@@ -5,10 +5,10 @@ A step merges a mini-batch into each query's rows; the reader solves a Gaussian 
     ŷ = a·trend(x_q) + b·GP[ y − a·trend ](x_q).
 
 What is local closes in as rows come and never goes stale, for rows stay rows. What is global, a trend under noise that
-K rows could not average out, is the linear part of a delta-rule memory over all rows. Its attention weights are one,
-so its closed form, the moments of `KernelAdapter`, is the same for every query and kept once. The same moments tell
-how far the task is from linear, ever more surely as rows come; from that and from the query's own rows two gates a
-and b are read, learned across tasks. Queries never see each other.
+K rows could not average out, is a delta-rule memory over all rows. Its attention weights are one, so its closed form,
+the state of an adapter over few features, is the same for every query and kept once. Its dampings tell how far the
+task is from linear, ever more surely as rows come; from them and from the query's own rows two gates a and b are read,
+learned across tasks. Queries never see each other.
 
 References:
     Mittal et al., arXiv 2510.11471 (implicit regime, g a sub-sampling); Gramacy and Apley, "Local Gaussian process
@@ -24,11 +24,9 @@ from torch import Tensor, nn
 
 from amortix import ops
 from amortix.batch import Batch, Prediction, State
-from amortix.contracts import AbstractKernelAdapter, AbstractPredictor, AbstractRefiner
+from amortix.contracts import AbstractKernelAdapter, AbstractPredictor, AbstractRefiner, Head
 from amortix.objectives import AbstractReadout
-from amortix.prior import Posterior
-from amortix.relevance import Kernel
-from amortix.sample import Sample
+from amortix.relevance import Kernel, Latent
 
 _OWN = ("kept_distance", "kept_x", "kept_y", "query_x")
 _GATE_INPUTS = 10
@@ -70,8 +68,9 @@ class RetainedContext(AbstractRefiner):
         tasks, queries, columns = query_x.shape
         task = self.adapter.init(tasks, columns, outputs, self.predictor)
         if like is not None:
-            sample = Sample.from_memory(like.memory).closed()
-            task = State(task.value, task.age, {**task.memory, **sample.memory(), **Kernel.from_memory(like.memory).memory()})
+            task = State(
+                task.value, task.age, {**task.memory, **Latent.from_memory(like.memory).closed().memory()}
+            )
         distance = torch.full((tasks, queries, self.rows), torch.inf)
         kept_x = torch.zeros(tasks, queries, self.rows, columns)
         kept_y = torch.zeros(tasks, queries, self.rows, outputs)
@@ -85,28 +84,32 @@ class RetainedContext(AbstractRefiner):
         if not torch.equal(log_relevance, Kernel.from_memory(state.memory).relevance):
             distance, kept_x, kept_y = _remeasured(query_x, distance, kept_x, kept_y, log_relevance.exp())
         sides = self.readout.sides(batch.y, state.value.shape[2])
-        kept = ops.context_merge(query_x, batch.x, sides, log_relevance.exp(), distance, kept_x, kept_y, batch.weights())
+        kept = ops.context_merge(
+            query_x, batch.x, sides, log_relevance.exp(), distance, kept_x, kept_y, batch.weights()
+        )
         return _with(task, *kept, query_x)
 
     def predict(self, state: State) -> Prediction:
         """Read every query."""
         distance, kept_x, kept_y, query_x = (state.memory[name] for name in _OWN)
-        kernel = Kernel.from_memory(state.memory)
-        posterior = self.adapter.posterior(state, self.predictor.group(query_x.shape[2]))
-        linear = posterior.mean[:, : query_x.shape[2] + 1]
-        trend = _with_bias(query_x) @ linear
-        trend_kept = _with_bias(kept_x) @ linear.unsqueeze(1)
+        tasks, queries, rows, outputs = kept_y.shape
+        kernel, head = Kernel.from_memory(state.memory), self.adapter.head(state, self.predictor)
+        points = torch.cat([query_x.unsqueeze(2), kept_x], dim=2).flatten(1, 2)
+        trend = head.link(self.predictor.features(points, kernel.relevance) @ head.weights)
+        trend, trend_kept = trend.view(tasks, queries, 1 + rows, outputs).split([1, rows], dim=2)
+        trend = trend.squeeze(2)
         signal, noise = kernel.signal.exp(), kernel.noise.exp()
         sides = torch.cat([kept_y, trend_kept], dim=3)
-        local, spread = ops.local_solve(query_x, kept_x, sides, distance, kernel.relevance.exp(), signal, noise)
+        local, spread = ops.local_solve(
+            query_x, kept_x, sides, distance, kernel.relevance.exp(), signal, noise
+        )
         filled = (distance < torch.inf).to(trend.dtype)
-        misfit = ((kept_y - trend_kept).square().sum(3) * filled).sum(2) / filled.sum(2).clamp_min(1.0)
-        inputs = _gate_inputs(kernel, posterior, misfit / kept_y.shape[3], spread, filled.mean(2))
+        misfit = ((kept_y - trend_kept).square().mean(3) * filled).sum(2) / filled.sum(2).clamp_min(1.0)
+        inputs = _gate_inputs(kernel, head, misfit, spread, filled.mean(2))
         trend_gate, local_gate = torch.sigmoid(self.gate(inputs)).unsqueeze(3).unbind(2)
-        outputs = trend.shape[2]
         mean = trend_gate * trend + local_gate * (local[..., :outputs] - trend_gate * local[..., outputs:])
         share = local_gate.squeeze(2)
-        observed = share * noise[:, None] + (1 - share) * posterior.noise[:, None]
+        observed = share * noise[:, None] + (1 - share) * head.noise[:, None]
         return self.readout(mean, share * spread, observed)
 
 
@@ -119,10 +122,6 @@ def _without(state: State) -> State:
     return State(state.value, state.age, {k: v for k, v in state.memory.items() if k not in _OWN})
 
 
-def _with_bias(x: Tensor) -> Tensor:
-    return torch.cat([torch.ones_like(x[..., :1]), x], dim=-1)
-
-
 def _remeasured(
     query_x: Tensor, distance: Tensor, kept_x: Tensor, kept_y: Tensor, relevance: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -133,11 +132,11 @@ def _remeasured(
     return fresh, kept_x, kept_y
 
 
-def _gate_inputs(kernel: Kernel, posterior: Posterior, misfit: Tensor, spread: Tensor, filled: Tensor) -> Tensor:
+def _gate_inputs(kernel: Kernel, head: Head, misfit: Tensor, spread: Tensor, filled: Tensor) -> Tensor:
     """What the gates see, ``[T, M, 10]``: ratios of variances and bounded functions of the count, no raw scale."""
-    log_noise = posterior.noise.clamp_min(1e-12).log()
-    count = posterior.count
-    damping = posterior.log_damping
+    log_noise = head.noise.clamp_min(1e-12).log()
+    count = head.count
+    damping = head.log_damping
     per_task = (
         (kernel.signal - kernel.noise) / 4,
         (kernel.linear - kernel.signal) / 4,
