@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from amortix import ops
+from amortix import _core, ops
 from amortix.errors import AmortixError, ArrayError
 from amortix.ops import reference
 from ops_cases import MERGE_SIZES, SOLVE_SIZES, assert_solves, merge_case, solve_case
@@ -77,9 +78,7 @@ def test_rows_without_weight_or_at_no_finite_distance_are_never_taken() -> None:
 
 @pytest.mark.parametrize("operation", ["context_merge", "local_solve"])
 def test_inputs_stay_untouched_and_outputs_are_new(operation: str) -> None:
-    arguments = (
-        merge_case((2, 3, 5, 4, 2, 4)) if operation == "context_merge" else solve_case((2, 3, 4, 7, 2))
-    )
+    arguments = merge_case((2, 3, 5, 4, 2, 4)) if operation == "context_merge" else solve_case((2, 3, 4, 7, 2))
     before = [argument.clone() for argument in arguments]
     outputs = getattr(ops, operation)(*arguments)
     torch.testing.assert_close(list(arguments), before, rtol=0, atol=0, equal_nan=True)
@@ -286,3 +285,33 @@ def test_more_slots_than_the_kernels_hold_are_refused() -> None:
         ops.context_merge(*merge_case((1, 1, 1, 1, 1, 257), steps=0))
     with pytest.raises(ArrayError, match="K=257"):
         ops.local_solve(*solve_case((1, 1, 257, 1, 1)))
+
+
+def lent() -> dict[str, np.ndarray | float]:
+    """Arguments of the compiled `local_solve_into`, in order."""
+    names = "query", "kept_x", "residual", "distance", "relevance", "signal", "noise"
+    arrays = {name: tensor.numpy() for name, tensor in zip(names, solve_case((2, 3, 4, 7, 2)), strict=True)}
+    empty = {"mean": np.empty((2, 3, 2), np.float32), "variance": np.empty((2, 3), np.float32)}
+    return {**arrays, "jitter": 1e-4, **empty}
+
+
+@pytest.mark.parametrize("name", [name for name in lent() if name != "jitter"])
+def test_the_compiled_function_names_the_array_that_does_not_fit(name: str) -> None:
+    array = lent()[name]
+    assert isinstance(array, np.ndarray)
+    wrong = [array.astype(np.float64), array[None], np.stack([array, array], -1)[..., 0], array.tolist()]
+    if name not in ("kept_x", "residual"):  # the sizes are read from these two
+        wrong.append(array[..., :-1].copy())
+    if name in ("mean", "variance"):
+        wrong.append(array.copy())
+        wrong[-1].flags.writeable = False
+    for other in wrong:
+        with pytest.raises(ArrayError, match=f"`{name}`"):
+            _core.local_solve_into(*{**lent(), name: other}.values())
+
+
+def test_the_compiled_function_refuses_an_output_that_is_an_input() -> None:
+    memory = np.zeros(42, np.float32)
+    shared = {"query": memory.reshape(2, 3, 7), "mean": memory[:12].reshape(2, 3, 2)}
+    with pytest.raises(ArrayError, match="`mean` shares memory"):
+        _core.local_solve_into(*{**lent(), **shared}.values())

@@ -286,14 +286,25 @@ fn merge_lists(before: &[f32], candidates: &mut Vec<u64>, near: &mut [f32], sour
     }
 }
 
-/// Fill slots of `width` elements from (the retained ones, the batch); empty slots get zeros.
+/// Fill slots of `width` elements from (the retained ones, the batch); empty slots, the last ones, get zeros.
+///
+/// Retained slots keep their order, so each stretch of them is one copy: late in a stream nearly all of a query's.
 fn copy_slots(source: &[Source], near: &[f32], from: (&[f32], &[f32]), out: &mut [f32], width: usize) {
-    for ((source, near), out) in source.iter().zip(near).zip(out.chunks_exact_mut(width)) {
-        match *source {
-            _ if *near == f32::INFINITY => out.fill(0.0),
-            Source::Kept(slot) => out.copy_from_slice(part(from.0, slot, width)),
-            Source::Row(row) => out.copy_from_slice(part(from.1, row, width)),
-        }
+    let occupied = near.partition_point(|distance| *distance < f32::INFINITY);
+    let (mut out, empty) = out[..near.len() * width].split_at_mut(occupied * width);
+    empty.fill(0.0);
+    let mut rest = &source[..occupied];
+    while let Some(first) = rest.first() {
+        let (count, content) = match *first {
+            Source::Row(row) => (1, part(from.1, row, width)),
+            Source::Kept(slot) => {
+                let count = rest.iter().take_while(|source| matches!(source, Source::Kept(_))).count();
+                (count, &from.0[slot * width..(slot + count) * width])
+            }
+        };
+        let (now, later) = out.split_at_mut(count * width);
+        now.copy_from_slice(content);
+        (out, rest) = (later, &rest[count..]);
     }
 }
 
