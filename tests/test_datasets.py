@@ -6,7 +6,8 @@ import zipfile
 
 import pytest
 
-from amortix import datasets
+import small
+from amortix import datasets, demo
 from amortix.errors import ConfigError, FormatError, SourceError
 
 
@@ -77,6 +78,26 @@ def test_offline_is_one_sentence(fake):
 def test_unknown_names_are_refused():
     with pytest.raises(ConfigError, match="california_housing, adult"):
         datasets.fetch("iris")
+
+
+def test_the_demonstration_prints_what_it_computed(tmp_path, monkeypatch, capsys):
+    path = small.write_parquet(tmp_path / "t.parquet", *small.regression(1200), target="MedHouseVal")
+    monkeypatch.setattr(datasets, "fetch", lambda name: path)
+    monkeypatch.setattr("sys.argv", ["demo", "--plot", str(tmp_path / "build" / "p.png")])
+    assert demo.main() == 0
+    shown = capsys.readouterr().out
+    for name in ("parametric", "explicit", "implicit", "ridge", "hist-gradient-boosting", "saved model"):
+        assert name in shown
+    assert (tmp_path / "build" / "p.png").stat().st_size > 10_000
+
+
+def test_the_demonstration_fails_in_one_sentence(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(datasets, "fetch", lambda name: tmp_path / "absent.parquet")
+    monkeypatch.setattr("sys.argv", ["demo", "--plot", str(tmp_path / "p.png")])
+    assert demo.main() == 1
+    said = capsys.readouterr().err
+    assert said.startswith("amortix: ")
+    assert said.count("\n") == 1
 
 
 @pytest.mark.slow

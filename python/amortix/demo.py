@@ -24,9 +24,7 @@ from amortix.plan import Settings
 
 def main() -> int:
     """Run the demonstration; the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m amortix.demo", description=(__doc__ or "").split("\n")[0]
-    )
+    parser = argparse.ArgumentParser(prog="python -m amortix.demo", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--plot", type=Path, default=Path("build/california.png"), help="picture to draw")
     arguments = parser.parse_args()
     try:

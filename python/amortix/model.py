@@ -87,9 +87,7 @@ class AdaptedModel:
             raise ArrayError(f"x must have shape [M, {len(self.columns)}] ({names}), got {raw.shape}")
         if not np.isfinite(raw).all():
             row, column = np.argwhere(~np.isfinite(raw))[0]
-            raise ArrayError(
-                f"x has no finite value in row {row}, column {self.columns[column]!r}: fill or drop it"
-            )
+            raise ArrayError(f"x has no finite value in row {row}, column {self.columns[column]!r}: fill or drop it")
         if not len(raw):
             shape = (0, self.outputs) if self.classes else (0,)
             return Forecast(np.empty(shape), None if self.classes else np.empty(0))
@@ -146,9 +144,7 @@ class AdaptedModel:
         path = Path(path)
         meta, arrays = saving.read(path)
         if meta.get("kind") != "model":
-            raise StateError(
-                f"{path} holds an unfinished adaptation: finish it by amortix adapt --resume {path}"
-            )
+            raise StateError(f"{path} holds an unfinished adaptation: finish it by amortix adapt --resume {path}")
         try:
             origin = Pretrained.load(path / file_of(meta["regime"]))
             stored = saving.under("store", arrays)
@@ -163,23 +159,33 @@ class AdaptedModel:
                 batch=meta["batch"],
                 info=meta["info"],
             )
-            model._probe()
+            model._check()
         except AmortixError as error:
             raise FormatError(f"{path} cannot be read: {error}") from None
         except (KeyError, TypeError, RuntimeError, ValueError, IndexError) as error:
             raise FormatError(f"{path} is damaged: its parts do not fit each other ({error})") from None
         return model
 
-    def _probe(self) -> None:
-        """Predict one row of zeros, so that arrays of wrong shapes are found at once and not in use."""
-        found = self.predict(np.zeros((1, len(self.columns)), np.float32)).mean
-        if found.shape != ((1, self.outputs) if self.classes else (1,)):
-            raise FormatError(f"a prediction has shape {found.shape}")
+    def _check(self) -> None:
+        """Compare the shapes with what this table and learner need, so that damage is found at once."""
+        features = len(self.columns)
+        if self.encoder.features != features:
+            raise FormatError(f"the encoder has {self.encoder.features} columns and the model {features}")
+        query = torch.zeros(1, 1, features) if self.learner.needs_queries else None
+        check_state(self.state, self.learner.init(1, features, self.outputs, query_x=query))
 
 
-def forecast(
-    learner: AbstractLearner, state: State, encoder: TableEncoder, x: torch.Tensor | None
-) -> Forecast:
+def check_state(state: State, like: State) -> None:
+    """Raise `FormatError` where a saved state's tensors have other names, shapes or dtypes than ``like``."""
+    found = {name: (tuple(t.shape), t.dtype) for name, t in state.tensors().items()}
+    expected = {name: (tuple(t.shape), t.dtype) for name, t in like.tensors().items()}
+    wrong = sorted(k for k in found.keys() | expected.keys() if found.get(k) != expected.get(k))
+    if wrong:
+        shape = list(found[wrong[0]][0]) if wrong[0] in found else "missing"
+        raise FormatError(f"the state's {wrong[0]!r} is {shape}, which does not fit the learner")
+
+
+def forecast(learner: AbstractLearner, state: State, encoder: TableEncoder, x: torch.Tensor | None) -> Forecast:
     """Predict at encoded ``x`` ``[1, M, D]`` (None: the state's own queries), in the target's units."""
     found = learner.predict(state) if x is None else learner.predict(state, x)
     mean = found.mean[0].cpu().numpy()

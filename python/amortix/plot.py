@@ -85,9 +85,7 @@ def _line(axes, result: Result, metric: str) -> None:
 def _level(axes, result: Result, metric: str) -> None:
     error = 1 - result.metrics[metric]
     style = {"ridge": "--", "logistic": "--", "hist-gradient-boosting": ":"}.get(result.regime, "-.")
-    axes.axhline(
-        error, color="#666666", linestyle=style, linewidth=1.5, label=f"{result.regime}  {error:.3f}"
-    )
+    axes.axhline(error, color="#666666", linestyle=style, linewidth=1.5, label=f"{result.regime}  {error:.3f}")
 
 
 def _ticks(axes, rows: Sequence[float]) -> None:

@@ -46,9 +46,7 @@ class Pretrained:
 
     def save(self, directory: Path) -> None:
         """Write weights and card into a directory that is being filled."""
-        checkpoint.save_learner(
-            self.learner, self.config, directory / file_of(self.learner.regime), self.card
-        )
+        checkpoint.save_learner(self.learner, self.config, directory / file_of(self.learner.regime), self.card)
 
 
 def file_of(regime: str) -> str:
