@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -55,9 +59,7 @@ def check_solve(kernel: Kernel, arguments: tuple[Tensor, ...], order: int, grid:
 
 @pytest.mark.parametrize("ties", [False, True])
 @pytest.mark.parametrize("sizes", MERGE_SIZES)
-def test_context_merge_equals_the_definition_bit_by_bit(
-    build: Build, sizes: tuple[int, ...], ties: bool
-) -> None:
+def test_context_merge_equals_the_definition_bit_by_bit(build: Build, sizes: tuple[int, ...], ties: bool) -> None:
     kernel = build(cuda.source("context_merge"))
     for steps in (0, 2):
         arguments = merge_case(sizes, ties=ties, steps=steps)
@@ -131,6 +133,63 @@ def test_inputs_of_a_launch_are_contiguous_and_detached() -> None:
     tensors = [argument for argument in launch.arguments if isinstance(argument, Tensor)]
     assert len(tensors) == 11
     assert all(tensor.is_contiguous() and not tensor.requires_grad for tensor in tensors)
+
+
+class FakeCupy:
+    """What `_run` uses of CuPy, with the emulator behind it; keeps a record of what was asked for."""
+
+    def __init__(self, build: Build) -> None:
+        self.build, self.record = build, []
+        self.cuda = SimpleNamespace(Device=self.device, Stream=SimpleNamespace(from_external=self.stream))
+
+    def device(self, index: int) -> contextlib.nullcontext[None]:
+        self.record.append(("device", index))
+        return contextlib.nullcontext()
+
+    def stream(self, stream: object) -> contextlib.nullcontext[None]:
+        self.record.append(("stream", stream.__cuda_stream__()))
+        return contextlib.nullcontext()
+
+    def asarray(self, tensor: Tensor) -> Tensor:
+        return tensor
+
+    def RawModule(self, code: str, options: tuple[str, ...]) -> SimpleNamespace:
+        self.record.append(("compile", options))
+        emulated = self.build(code)
+
+        class Function:
+            max_dynamic_shared_size_bytes = 48 * 1024
+
+            def __call__(self, grid: tuple, block: tuple, arguments: tuple, shared_mem: int) -> None:
+                assert shared_mem <= self.max_dynamic_shared_size_bytes
+                emulated.run(grid[0], block[0], shared_mem, 0, arguments)
+
+        return SimpleNamespace(get_function=lambda name: Function() if name == emulated.name else None)
+
+
+def test_a_launch_goes_to_the_current_stream_and_is_compiled_once(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = FakeCupy(build)
+    monkeypatch.setitem(sys.modules, "cupy", fake)
+    monkeypatch.setattr(cuda, "_compiled", functools.cache(cuda._compiled.__wrapped__))
+    monkeypatch.setattr(cuda, "_has_cupy", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 3)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: SimpleNamespace(cuda_stream=70 + device))
+    cuda.local_solve(*solve_case((0, 3, 4, 2, 1)))
+    assert fake.record == []
+    for slots in (4, 256):  # the second needs more shared memory than a launch has unasked
+        arguments = solve_case((1, 2, slots, 3, 1))
+        assert_solves(cuda.local_solve(*arguments), arguments)
+    where = [("device", 3), ("stream", (0, 73))]
+    assert fake.record == [*where, ("compile", cuda.OPTIONS), *where]
+
+
+def test_cupy_has_what_a_launch_uses() -> None:
+    cupy = pytest.importorskip("cupy")
+    stream = cupy.cuda.Stream.from_external(cuda._TorchStream(SimpleNamespace(cuda_stream=0)))
+    assert stream.ptr == 0
+    assert hasattr(cupy.RawKernel, "max_dynamic_shared_size_bytes")
 
 
 # The emulator itself
