@@ -26,9 +26,7 @@ def integers(name: str, values: IntegersLike) -> Integers:
     if array.size == 0 and array.ndim == 1:
         return np.empty(0, np.int64)
     if array.ndim != 1 or array.dtype.kind not in "iu":
-        raise ArrayError(
-            f"`{name}` must be whole numbers [n], not {array.dtype} of shape {list(array.shape)}"
-        )
+        raise ArrayError(f"`{name}` must be whole numbers [n], not {array.dtype} of shape {list(array.shape)}")
     if array.dtype.kind == "u" and int(array.max()) > np.iinfo(np.int64).max:
         raise ArrayError(f"`{name}` must fit int64, but its largest value is {array.max()}")
     return np.ascontiguousarray(array, dtype=np.int64)

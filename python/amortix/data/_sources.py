@@ -74,9 +74,7 @@ def open_file(path: Path) -> Source:
     except FileNotFoundError as error:
         raise SourceError(f"{path} does not exist") from error
     except (ValueError, EOFError, OSError, KeyError, zipfile.BadZipFile) as error:
-        raise FormatError(
-            f"{path} is damaged, truncated or holds objects instead of numbers: {error}"
-        ) from error
+        raise FormatError(f"{path} is damaged, truncated or holds objects instead of numbers: {error}") from error
     if not 1 <= len(arrays) <= 2:
         raise SourceError(f"{path} must hold one array [rows, columns], or two named x and y")
     return ArraySource(*arrays)
@@ -103,14 +101,8 @@ class ArraySource:
     def __post_init__(self) -> None:
         if self.x.ndim != 2:
             raise SourceError(f"a table must be an array [rows, columns], not of shape {list(self.x.shape)}")
-        if (
-            self.x.dtype.kind not in "fiub"
-            or not self.x.dtype.isnative
-            or self.x.dtype.itemsize not in (1, 2, 4, 8)
-        ):
-            raise SourceError(
-                f"a table cannot have dtype {self.x.dtype}: convert it with .astype(numpy.float32)"
-            )
+        if self.x.dtype.kind not in "fiub" or not self.x.dtype.isnative or self.x.dtype.itemsize not in (1, 2, 4, 8):
+            raise SourceError(f"a table cannot have dtype {self.x.dtype}: convert it with .astype(numpy.float32)")
         if self.x.dtype == np.float16:
             raise SourceError("a table cannot have dtype float16: convert it with .astype(numpy.float32)")
         if self.y is not None and self.y.shape != self.x.shape[:1]:
@@ -156,9 +148,7 @@ class ArraySource:
 
 
 class _ArrayReader:
-    def __init__(
-        self, source: ArraySource, features: list[int], target: int | None, classes: list[str] | None
-    ) -> None:
+    def __init__(self, source: ArraySource, features: list[int], target: int | None, classes: list[str] | None) -> None:
         self._source, self._target = source, target
         self._features = np.array(features, np.int64)
         self._index = None if classes is None else {text: i for i, text in enumerate(classes)}
@@ -233,9 +223,7 @@ def label(value: Any, column: str, row: int) -> str:
         SourceError: there is no label at this row.
     """
     if value is None or (isinstance(value, float | np.floating) and math.isnan(value)):
-        raise SourceError(
-            f"column {column!r} is missing (empty or NaN) at row {row}: fill it in or remove the row"
-        )
+        raise SourceError(f"column {column!r} is missing (empty or NaN) at row {row}: fill it in or remove the row")
     if isinstance(value, bool | np.bool_):
         return str(bool(value)).lower()
     if isinstance(value, float | np.floating) and float(value).is_integer():

@@ -97,7 +97,8 @@ class StatePool:
             ArrayError: ``out`` has another shape, dtype or memory order, or a slot does not exist.
         """
         rows = integers("slots", slots)
-        _core.pool_gather_into(self._values[name], rows, self._flat(name, "out", rows, out))
+        flat = self._flat(name, "out", rows, out)
+        _core.pool_gather_into(self._values[name], rows, flat)
 
     def scatter_from(self, name: str, slots: IntegersLike, values: NDArray[Any]) -> None:
         """Copy ``values``, ``[n, *shape]``, to a field of some slots.
@@ -106,7 +107,8 @@ class StatePool:
             ArrayError: ``values`` has another shape, dtype or memory order, or a slot does not exist.
         """
         rows = integers("slots", slots)
-        _core.pool_scatter_into(self._flat(name, "values", rows, values), rows, self._values[name])
+        flat = self._flat(name, "values", rows, values)
+        _core.pool_scatter_into(flat, rows, self._values[name])
 
     def advance(self, slots: IntegersLike, steps: int = 1) -> NDArray[np.bool_]:
         """Let slots take steps.

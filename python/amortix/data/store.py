@@ -86,9 +86,7 @@ class RowStore:
                 f"the row store's rows must be float32 [n, {self.features}], not {x.dtype} {list(x.shape)}"
             )
         if len(y) > self.capacity or seen < len(y):
-            raise StateError(
-                f"{len(y)} of {seen} rows do not fit a store of {self.capacity}: allow more bytes"
-            )
+            raise StateError(f"{len(y)} of {seen} rows do not fit a store of {self.capacity}: allow more bytes")
         if seen > len(y):
             self._allocate(len(y))
         self._x[: len(y)], self._y[: len(y)] = x, y

@@ -17,7 +17,7 @@ import numpy as np
 from amortix import _core
 from amortix.data._arrays import Floats, empty, whole
 from amortix.data.table import Reader, Table
-from amortix.errors import ConfigError, StateError
+from amortix.errors import StateError
 
 Part = Literal["fit", "held", "all"]
 
@@ -124,13 +124,11 @@ class Stream:
             raise StateError("the state belongs to another table: its columns, target or sizes differ")
         for name, value in own["settings"].items():
             if (saved := state["settings"].get(name)) != value:
-                raise StateError(
-                    f"the state was saved with {name}={saved!r}, but this stream has {name}={value!r}"
-                )
+                raise StateError(f"the state was saved with {name}={saved!r}, but this stream has {name}={value!r}")
         try:
-            cursor = _Cursor(int(state["epoch"]), *map(int, state["position"]))
-            whole("position", min(cursor), 0)
-        except (TypeError, ValueError, ConfigError) as error:
+            ordinal, offset = state["position"]
+            cursor = _Cursor(*(whole("position", number, 0) for number in (state["epoch"], ordinal, offset)))
+        except (TypeError, ValueError) as error:
             raise StateError(f"the stream's position cannot be read: {error}") from error
         self._cursor, self._resume = cursor, True
 

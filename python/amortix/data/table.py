@@ -100,9 +100,7 @@ class Table:
         where = None if (target := _target_name(opened, target)) is None else _find(names, target, "target")
         left_out = {_find(names, name, "column to drop") for name in drop}
         if where in left_out:
-            raise SourceError(
-                f"target {target!r} is among the columns to drop: remove it from one of the two"
-            )
+            raise SourceError(f"target {target!r} is among the columns to drop: remove it from one of the two")
         if where is not None and opened.kinds[where] == "other":
             raise SourceError(f"target {target!r} holds neither numbers nor labels: choose another target")
         if columns is None:
@@ -127,9 +125,7 @@ class Table:
         labels = tuple(str(label) for label in classes)
         if not labels or len(set(labels)) < len(labels):
             raise ConfigError(f"`classes` must be different labels, at least one, not {list(labels)}")
-        return Table(
-            self._source, self._features, self._target, classes=labels, source=self.source, drop=self.drop
-        )
+        return Table(self._source, self._features, self._target, classes=labels, source=self.source, drop=self.drop)
 
     def distinct_labels(self, limit: int = MOST_LABELS) -> list[str]:
         """The target's labels, sorted, whole numbers in numeric order; the search ends at ``limit`` of them.
