@@ -277,6 +277,7 @@ def test_a_full_disk_while_saving(tmp_path, learner, monkeypatch, existing):
     assert after == before
 
 
+@pytest.mark.slow
 def test_a_full_disk_while_predicting(tmp_path, model):
     """A real failure of the system's own write, by a limit on the size of files."""
     table = small.write_csv(tmp_path / "big.csv", *small.regression(3000))

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
@@ -45,9 +46,9 @@ def result_row(result: Result, *, selected: bool) -> dict[str, Any]:
 def result_grid(results: Sequence[Result], best: str, *, title: str) -> Grid:
     """The results for people, the selected regime marked."""
     names = list(results[0].metrics)
-    grid = Grid(title=title, title_justify="left")
+    grid = Grid(title=title, title_justify="left", box=SIMPLE_HEAD)
     grid.add_column("", width=1)
-    grid.add_column("regime or baseline")
+    grid.add_column("regime or baseline", no_wrap=True)
     for name in (*names, "rows", "seconds", "rows/s"):
         grid.add_column(name, justify="right")
     for number, result in enumerate(results):
@@ -70,7 +71,7 @@ def result_grid(results: Sequence[Result], best: str, *, title: str) -> Grid:
 
 def rows_grid(rows: Sequence[Mapping[str, Any]], *, title: str) -> Grid:
     """Any rows with the same keys as a table."""
-    grid = Grid(title=title, title_justify="left")
+    grid = Grid(title=title, title_justify="left", box=SIMPLE_HEAD)
     for key in rows[0] if rows else ():
         grid.add_column(key, justify="right" if isinstance(rows[0][key], int | float) else "left")
     for row in rows:

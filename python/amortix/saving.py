@@ -168,7 +168,7 @@ def _saying(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = error.strerror or str(error)
+        reason = os.strerror(error.errno) if error.errno else str(error)
         advice = "nothing was left half-written, free space or choose another place"
         raise OSError(error.errno, f"cannot write {path}: {reason}; {advice}") from error
 
