@@ -40,3 +40,17 @@ pub fn guard<T>(f: impl FnOnce() -> Result<T>, describe: impl FnOnce(String) -> 
         Err(describe(message))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_becomes_an_error() {
+        let caught = |f: fn() -> Result<()>| guard(f, Error::Internal).unwrap_err().to_string();
+        assert!(caught(|| panic!("at {}", 7)).ends_with("at 7"));
+        assert!(caught(|| panic!("plain")).ends_with("plain"));
+        assert!(caught(|| std::panic::panic_any(3)).ends_with("no message"));
+        assert_eq!(guard(|| Ok(3), Error::Internal), Ok(3));
+    }
+}

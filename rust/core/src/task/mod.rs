@@ -17,6 +17,9 @@ pub use mlp::Mlp;
 pub use range::Range;
 pub use sinusoid::Sinusoid;
 
+use std::iter::Sum;
+use std::ops::{AddAssign, Mul};
+
 use rayon::prelude::*;
 
 use crate::rng::Key;
@@ -263,16 +266,17 @@ fn expect(name: &str, got: usize, expected: usize) -> Result<()> {
 }
 
 /// Inner product in eight partial sums, which the compiler can keep side by side.
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut sums = [0.0; 8];
+fn dot<T: Copy + Mul<Output = T> + Sum + AddAssign + Default>(a: &[T], b: &[T]) -> T {
+    let mut sums = [T::default(); 8];
     let (a8, b8) = (a.chunks_exact(8), b.chunks_exact(8));
-    let rest: f32 = a8.remainder().iter().zip(b8.remainder()).map(|(a, b)| a * b).sum();
+    let mut total: T = a8.remainder().iter().zip(b8.remainder()).map(|(&a, &b)| a * b).sum();
     for (a, b) in a8.zip(b8) {
         for lane in 0..8 {
             sums[lane] += a[lane] * b[lane];
         }
     }
-    rest + sums.iter().sum::<f32>()
+    total += sums.into_iter().sum();
+    total
 }
 
 #[cfg(test)]
