@@ -100,8 +100,10 @@ def _ticks(axes, rows: Sequence[float]) -> None:
 
 
 def _window(results: Sequence[Result], metric: str) -> tuple[float, float]:
-    """From zero to the worst baseline or curve; a wild start is cut off."""
+    """From a little under the lowest to a little over the highest level or curve; a wild start is cut off."""
     ends = [1 - result.metrics[metric] for result in results]
     starts = [1 - result.curve[len(result.curve) // 8][metric] for result in results if result.curve]
-    finite = [value for value in (*ends, *starts) if value == value and value < 10]
-    return 0.0, 1.08 * max(finite, default=1.0)
+    lowest = [1 - max(point[metric] for point in result.curve) for result in results if result.curve]
+    finite = [value for value in (*ends, *starts, *lowest) if value == value and value < 10] or [0.0, 1.0]
+    margin = 0.1 * (max(finite) - min(finite)) or 0.1
+    return max(0.0, min(finite) - margin), max(finite) + margin
