@@ -93,8 +93,8 @@ class Adaptation:
         """
         settings = settings or Settings()
         task = infer_task(table, task)
-        origins = resolve(learners, task)
         table = with_classes(table) if task == "classification" else table
+        origins = resolve(learners, task, _outputs(table))
         check_limits(table, [origin.learner for origin in origins])
         split = Split.of(table, settings)
         encoder = TableEncoder.fit(*first_rows(split.stream(), ROWS), task=task, target=str(table.target))

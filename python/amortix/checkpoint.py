@@ -120,7 +120,9 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         metadata = file.metadata() or {}
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     if not metadata.get("schema", "").isdigit() or "config" not in metadata:
-        raise FormatError(f"{path} is a safetensors file but not an amortix learner: its metadata lack schema and config")
+        raise FormatError(
+            f"{path} is a safetensors file but not an amortix learner: its metadata lack schema and config"
+        )
     if int(metadata["schema"]) > SCHEMA:
         raise FormatError(f"{path} has schema {metadata['schema']}, this release reads up to {SCHEMA}: upgrade amortix")
     return json.loads(metadata["config"]), tensors

@@ -84,7 +84,7 @@ class AbstractRefiner(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def init(self, query_x: Tensor, outputs: int, like: State | None = None) -> State:
-        """The state of M queries ``[T, M, D]`` before any data; ``like`` lends what a fitted state knows of its task."""
+        """The state of M queries ``[T, M, D]`` before any data; ``like`` lends a fitted state's kernel."""
 
     @abc.abstractmethod
     def step(self, state: State, batch: Batch) -> State:

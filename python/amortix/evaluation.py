@@ -67,9 +67,14 @@ def evaluate(
 
 @torch.no_grad()
 def _run(
-    learner: AbstractLearner, sampler: TaskSampler, ids: np.ndarray, steps: Sequence[int], batch: int, points: int
+    learner: AbstractLearner,
+    sampler: TaskSampler,
+    ids: np.ndarray,
+    steps: Sequence[int],
+    batch: int,
+    points: int,
 ) -> np.ndarray:
-    """Mean excess over the queries of each task: ``[2, steps, T]``, the learner's and the oracle's (NaN without one)."""
+    """Mean excess over each task's queries: ``[2, steps, T]``, the learner's and the oracle's (NaN without one)."""
     query_x, _, signal = map(torch.from_numpy, sampler.query(ids, points))
     state = learner.init(len(ids), sampler.features, sampler.outputs, query_x if learner.needs_queries else None)
     best = oracle(sampler, ids)

@@ -42,7 +42,12 @@ class AbstractLearner(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def init(
-        self, tasks: int, features: int, outputs: int = 1, query_x: Tensor | None = None, like: State | None = None
+        self,
+        tasks: int,
+        features: int,
+        outputs: int = 1,
+        query_x: Tensor | None = None,
+        like: State | None = None,
     ) -> State:
         """The state before any data.
 
@@ -71,7 +76,9 @@ class AbstractLearner(nn.Module, abc.ABC):
 
     def _check(self, features: int, outputs: int) -> None:
         if not 1 <= features <= self.max_features:
-            raise LearnerError(f"the learner takes 1 to {self.max_features} columns, not {features}: drop or combine some")
+            raise LearnerError(
+                f"the learner takes 1 to {self.max_features} columns, not {features}: drop or combine some"
+            )
         least = 1 if self.task == "regression" else 2
         if not least <= outputs <= self.max_outputs:
             what = "outputs" if self.task == "regression" else "classes"
@@ -90,7 +97,12 @@ class TaskStateLearner(AbstractLearner):
         self.predictor = predictor
 
     def init(
-        self, tasks: int, features: int, outputs: int = 1, query_x: Tensor | None = None, like: State | None = None
+        self,
+        tasks: int,
+        features: int,
+        outputs: int = 1,
+        query_x: Tensor | None = None,
+        like: State | None = None,
     ) -> State:
         """See `AbstractLearner.init`; a task state takes neither queries nor a likeness."""
         self._check(features, outputs)
@@ -120,12 +132,19 @@ class QueryStateLearner(AbstractLearner):
         self.refiner = refiner
 
     def init(
-        self, tasks: int, features: int, outputs: int = 1, query_x: Tensor | None = None, like: State | None = None
+        self,
+        tasks: int,
+        features: int,
+        outputs: int = 1,
+        query_x: Tensor | None = None,
+        like: State | None = None,
     ) -> State:
         """See `AbstractLearner.init`."""
         self._check(features, outputs)
         if query_x is None or query_x.shape[::2] != (tasks, features):
-            raise LearnerError(f"the implicit learner's state belongs to its queries: init(query_x=[{tasks}, M, {features}])")
+            raise LearnerError(
+                f"the implicit learner's state belongs to its queries: init(query_x=[{tasks}, M, {features}])"
+            )
         return self.refiner.init(query_x, outputs, like)
 
     def step(self, state: State, batch: Batch) -> State:

@@ -68,16 +68,16 @@ class Indicator(AbstractReadout):
         return Prediction(F.softmax(self.log_power.exp() * positive.clamp_min(1e-8).log(), dim=-1))
 
 
-def losses(prediction: Prediction, y: Tensor, *, classes: bool) -> Tensor:
-    """The loss at each query point, ``[T, M]``: squared error for regression, -log probability for classes."""
-    if not classes:
-        return (prediction.mean.squeeze(2) - y).square()
-    return -prediction.mean.clamp_min(1e-12).log().gather(2, y.long().unsqueeze(2)).squeeze(2)
-
-
 def excess(prediction: Prediction, signal: Tensor, *, classes: bool) -> Tensor:
-    """Expected loss above that of knowing the task, ``[T, M]``: squared error to the noise-free mean, or the
-    Kullback-Leibler divergence from the true class probabilities. ``signal`` is ``[T, M, O]``."""
+    """The expected loss above that of knowing the task, ``[T, M]``.
+
+    Squared error to the noise-free mean, or the Kullback-Leibler divergence (nats) from the true class probabilities.
+
+    Args:
+        prediction: of O outputs.
+        signal: the noise-free mean, or the true class probabilities, ``[T, M, O]``.
+        classes: whether it is classification.
+    """
     if not classes:
         return (prediction.mean - signal).square().sum(2)
     return (torch.special.xlogy(signal, signal) - torch.xlogy(signal, prediction.mean.clamp_min(1e-12))).sum(2)

@@ -56,7 +56,8 @@ class RidgeOracle(AbstractOracle):
 
     def predict(self, x: Tensor) -> Prediction:
         """The posterior mean."""
-        assert self.second is not None and self.cross is not None, "an oracle predicts after it has seen a batch"
+        assert self.second is not None, "an oracle predicts after it has seen a batch"
+        assert self.cross is not None
         damped = self.second + torch.diag_embed(self.damping[:, None].expand(-1, self.second.shape[1]))
         return Prediction((self.features(x.double()) @ torch.linalg.solve(damped, self.cross)).float())
 

@@ -54,13 +54,15 @@ def file_of(regime: str) -> str:
     return f"learner-{regime}.safetensors"
 
 
-def resolve(learners: Sequence[str | Path | Pretrained], task: Task) -> list[Pretrained]:
+def resolve(learners: Sequence[str | Path | Pretrained], task: Task, outputs: int) -> list[Pretrained]:
     """The learners by name, path or themselves; the name of a regime stands for its bundled learner.
+
+    A bundled learner is trained small, for thousands of synthetic tasks at once, and used at `table_sizes`.
 
     Raises:
         LearnerError: none, two of one regime, or one of another task.
     """
-    origins = [_origin(learner, task) for learner in learners]
+    origins = [_origin(learner, task, outputs) for learner in learners]
     regimes = [origin.learner.regime for origin in origins]
     if not regimes or len(set(regimes)) < len(regimes):
         raise LearnerError(f"give one learner per regime, not {', '.join(regimes) or 'none'}")
@@ -73,7 +75,25 @@ def resolve(learners: Sequence[str | Path | Pretrained], task: Task) -> list[Pre
     return origins
 
 
-def _origin(learner: str | Path | Pretrained, task: Task) -> Pretrained:
+def table_sizes(regime: str, task: Task, outputs: int) -> dict[str, int]:
+    """The sizes at which a bundled learner meets a real table: one task, of which there is more to learn.
+
+    Args:
+        regime: of the learner.
+        task: of the learner.
+        outputs: O. A softmax head has S·O parameters and costs their square, so S shrinks with O.
+    """
+    kernel = {"sample": 1024, "ascent": 20}
+    if regime == "parametric":
+        return {"sample": 1024} if task == "classification" else {}
+    if regime == "explicit":
+        return kernel | {"size": 1024 if task == "regression" else max(512 // outputs // 4 * 4, 32)}
+    return kernel | {"size": 64 if task == "regression" else max(128 // outputs // 4 * 4, 16)}
+
+
+def _origin(learner: str | Path | Pretrained, task: Task, outputs: int) -> Pretrained:
     if isinstance(learner, Pretrained):
         return learner
-    return Pretrained.load(f"{learner}-{task}" if learner in REGIMES else learner)
+    if learner in REGIMES:
+        return Pretrained.load(f"{learner}-{task}", **table_sizes(str(learner), task, outputs))
+    return Pretrained.load(learner)

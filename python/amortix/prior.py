@@ -16,6 +16,8 @@ References:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import final
 
 import torch
 from torch import Tensor, nn
@@ -23,34 +25,85 @@ from torch import Tensor, nn
 from amortix.moments import Moments
 
 _LOG_BOUND = 14.0  # |log λ| is kept below this: λ in about 1e-6 .. 1e6
-_FLOORS = (1e-5, 1e-3)  # damping relative to the diagonal that float32 moments can bear; the second if the first fails
+_FLOORS = (
+    1e-5,
+    1e-3,
+)  # damping relative to the diagonal that float32 moments can bear; the second if the first fails
 _HALF_LIVES = (8.0, 64.0, 512.0)  # rows at which the bounded functions of n pass one half
 
 
 @dataclass(frozen=True)
 class Posterior:
-    """A Gaussian over the Q parameters of each of R right-hand sides.
+    """A Gaussian over the Q parameters of each of R right-hand sides, under given dampings.
 
     Attributes:
-        mean: ``[T, Q, R]``.
-        factor: lower Cholesky factor of C + diag(λ)/n, ``[T, Q, Q]``.
-        noise: variance of the residuals, ``[T]``.
-        count: n, ``[T]``.
+        moments: what it was solved from.
+        group: the group of each parameter, ``[Q]``.
         log_damping: log λ per group, ``[T, G]``.
+        known_noise: the variance of the targets' noise where it is known.
+        factor: lower Cholesky factor of C + diag(λ)/n, ``[T, Q, Q]``.
+        mean: ``[T, Q, R]``.
     """
 
-    mean: Tensor
-    factor: Tensor
-    noise: Tensor
-    count: Tensor
+    moments: Moments
+    group: Tensor
     log_damping: Tensor
+    known_noise: float | None
+    factor: Tensor
+    mean: Tensor
+
+    @cached_property
+    def inverse_diagonal(self) -> Tensor:
+        """Diagonal of (C + diag(λ)/n)⁻¹, ``[T, Q]``."""
+        return torch.cholesky_inverse(self.factor).diagonal(dim1=-2, dim2=-1)
+
+    @cached_property
+    def effective(self) -> Tensor:
+        """The share of each parameter that the data determine, 0 .. 1, ``[T, Q]`` (MacKay's γ)."""
+        return (1 - _damping(self.moments, self.group, self.log_damping) * self.inverse_diagonal).clamp(0.0, 1.0)
+
+    @cached_property
+    def noise(self) -> Tensor:
+        """Variance of the targets around the fit, ``[T]``, per right-hand side and degree of freedom left."""
+        moments, mean = self.moments, self.mean
+        if self.known_noise is not None:
+            return torch.full_like(moments.count, self.known_noise)
+        fit = moments.power - (mean * (2 * moments.cross - moments.second @ mean)).sum((1, 2))
+        count = moments.count.clamp_min(1e-6)
+        free = (count - self.effective.sum(1)).clamp_min(0.05 * count)
+        least = 1e-6 * moments.power + 1e-12
+        return torch.maximum(fit, least) * count / (free * mean.shape[2])
 
     def leverage(self, features: Tensor) -> Tensor:
         """φᵀMφ for features ``[T, M, Q]``: the parameters' share of the predictive variance, in units of noise."""
         half = torch.linalg.solve_triangular(self.factor, features.transpose(1, 2), upper=False)
-        return half.square().sum(1) / self.count.clamp_min(1.0)[:, None]
+        return half.square().sum(1) / self.moments.count.clamp_min(1.0)[:, None]
 
 
+def solve(moments: Moments, group: Tensor, log_damping: Tensor, known_noise: float | None) -> Posterior:
+    """The Gaussian posterior under given dampings; arguments as in `Posterior`."""
+    damping = _damping(moments, group, log_damping)
+    factor = _factor(moments.second, damping)
+    mean = torch.cholesky_solve(moments.cross, factor)
+    return Posterior(moments, group, log_damping, known_noise, factor, mean)
+
+
+def _damping(moments: Moments, group: Tensor, log_damping: Tensor) -> Tensor:
+    return log_damping.exp()[:, group] / moments.count.clamp_min(1e-6)[:, None]
+
+
+def _factor(second: Tensor, damping: Tensor) -> Tensor:
+    """Cholesky factor of C + damping, with a floor relative to each diagonal entry: rounding is relative to it too."""
+    diagonal = second.diagonal(dim1=1, dim2=2)
+    first, second_floor = _FLOORS
+    factor, failed = torch.linalg.cholesky_ex(second + torch.diag_embed(damping + first * diagonal))
+    if bool(failed.any()):
+        safe, _ = torch.linalg.cholesky_ex(second + torch.diag_embed(damping + second_floor * diagonal))
+        factor = torch.where((failed > 0)[:, None, None], safe, factor)
+    return factor
+
+
+@final
 class EvidencePrior(nn.Module):
     """Infers one damping per group of parameters from the moments.
 
@@ -69,10 +122,11 @@ class EvidencePrior(nn.Module):
         self.gain = nn.Parameter(torch.zeros(groups))
         inputs = 6 + len(_HALF_LIVES) + groups
         self.embed = nn.Sequential(nn.Linear(inputs, width), nn.SiLU())
-        self.head = nn.Sequential(nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, 1))
+        hidden, last = nn.Linear(2 * width, width), nn.Linear(width, 1)
         # The untrained prior is the fixed-point iteration itself: the network starts silent.
-        nn.init.zeros_(self.head[2].weight)
-        nn.init.zeros_(self.head[2].bias)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.head = nn.Sequential(hidden, nn.SiLU(), last)
 
     def begin(self, tasks: int) -> Tensor:
         """log λ before any data, ``[T, G]``."""
@@ -93,7 +147,7 @@ class EvidencePrior(nn.Module):
     def refine(self, moments: Moments, group: Tensor, log_damping: Tensor) -> Tensor:
         """One refinement of log λ ``[T, G]``; returns the new one."""
         posterior = solve(moments, group, log_damping, self.noise)
-        target, used = _fixed_point(moments, group, posterior)
+        target, used = _fixed_point(posterior)
         count = moments.count[:, None]
         size = torch.bincount(group, minlength=len(self.start)).to(count.dtype)
         innovation = (target - log_damping).clamp(-4.0, 4.0)
@@ -103,7 +157,7 @@ class EvidencePrior(nn.Module):
         token = torch.cat(
             [
                 torch.stack([f.expand_as(log_damping) for f in (*own, *shared)], dim=2),
-                torch.eye(len(size), dtype=count.dtype).expand(len(count), -1, -1),
+                torch.eye(len(size)).expand(len(count), -1, -1),
             ],
             dim=2,
         )
@@ -114,56 +168,10 @@ class EvidencePrior(nn.Module):
         return moved.clamp(-_LOG_BOUND, _LOG_BOUND)
 
 
-def solve(moments: Moments, group: Tensor, log_damping: Tensor, noise: float | None) -> Posterior:
-    """The Gaussian posterior under given dampings.
-
-    Args:
-        moments: of Q features.
-        group: ``[Q]``.
-        log_damping: log λ, ``[T, G]``.
-        noise: the known noise variance, or None to estimate it from the residuals.
-    """
-    count = moments.count.clamp_min(1e-6)
-    diagonal = moments.second.diagonal(dim1=1, dim2=2)
-    damping = log_damping.exp()[:, group] / count[:, None]
-    factor = _factor(moments.second, damping, diagonal)
-    mean = torch.cholesky_solve(moments.cross, factor)
-    if noise is not None:
-        variance = torch.full_like(count, noise)
-    else:
-        fit = moments.power - (mean * (2 * moments.cross - moments.second @ mean)).sum((1, 2))
-        used = len(group) - (damping * _inverse_diagonal(factor)).sum(1)
-        free = (count - used).clamp_min(0.05 * count)
-        sides = mean.shape[2]
-        least = 1e-6 * moments.power + 1e-12
-        variance = torch.maximum(fit, least) * count / (free * sides)
-    return Posterior(mean, factor, variance, moments.count, log_damping)
-
-
-def _factor(second: Tensor, damping: Tensor, diagonal: Tensor) -> Tensor:
-    """Cholesky factor of C + damping, with a floor relative to each diagonal entry: rounding is relative to it too."""
-    first, second_floor = _FLOORS
-    factor, failed = torch.linalg.cholesky_ex(second + torch.diag_embed(damping + first * diagonal))
-    if bool(failed.any()):
-        safe, _ = torch.linalg.cholesky_ex(second + torch.diag_embed(damping + second_floor * diagonal))
-        factor = torch.where((failed > 0)[:, None, None], safe, factor)
-    return factor
-
-
-def _inverse_diagonal(factor: Tensor) -> Tensor:
-    """The diagonal of (L Lᵀ)⁻¹, ``[T, Q]``."""
-    return torch.cholesky_inverse(factor).diagonal(dim1=-2, dim2=-1)
-
-
-def _fixed_point(moments: Moments, group: Tensor, posterior: Posterior) -> tuple[Tensor, Tensor]:
+def _fixed_point(posterior: Posterior) -> tuple[Tensor, Tensor]:
     """Where MacKay's iteration would put log λ, and the effective number of parameters: both ``[T, G]``."""
-    groups = posterior.log_damping.shape[1]
-    count = moments.count.clamp_min(1e-6)
-    damping = posterior.log_damping.exp()[:, group] / count[:, None]
-    dof = (1 - damping * _inverse_diagonal(posterior.factor)).clamp(0.0, 1.0)
-    energy = posterior.mean.square().mean(2)
-    zeros = torch.zeros(len(count), groups, dtype=dof.dtype)
-    used = zeros.index_add(1, group, dof)
-    energy = zeros.index_add(1, group, energy)
+    zeros = torch.zeros_like(posterior.log_damping)
+    used = zeros.index_add(1, posterior.group, posterior.effective)
+    energy = zeros.index_add(1, posterior.group, posterior.mean.square().mean(2))
     target = posterior.noise.log()[:, None] + (used + 1e-4).log() - (energy + 1e-12).log()
     return target.clamp(-_LOG_BOUND, _LOG_BOUND), used

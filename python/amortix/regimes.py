@@ -35,9 +35,7 @@ def parametric(task: Task = "regression", *, sample: int = 512) -> AbstractLearn
     return TaskStateLearner("parametric", task, adapter, predictor)
 
 
-def explicit(
-    task: Task = "regression", *, size: int = 128, sample: int = 128, ascent: int = 20
-) -> AbstractLearner:
+def explicit(task: Task = "regression", *, size: int = 128, sample: int = 128, ascent: int = 20) -> AbstractLearner:
     """Spectral features under a latent kernel, with a head over them.
 
     Args:

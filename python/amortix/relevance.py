@@ -70,7 +70,7 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Latent:
-    """What the explicit and implicit regimes infer of a task before its head: a kernel, and the rows it is inferred from.
+    """What the explicit and implicit regimes infer of a task before its head: a kernel, from its first rows.
 
     Attributes:
         sample: the first rows.
@@ -99,9 +99,7 @@ class Latent:
         """The same kernel, to be inferred no more."""
         return Latent(self.sample.closed(), self.kernel)
 
-    def extend(
-        self, batch: Batch, sides: Callable[[Tensor], Tensor], ascent: int
-    ) -> tuple[Latent, Tensor, Tensor]:
+    def extend(self, batch: Batch, sides: Callable[[Tensor], Tensor], ascent: int) -> tuple[Latent, Tensor, Tensor]:
         """Take the batch's rows while there is room, and infer the kernel anew where the rows have doubled.
 
         Args:
@@ -110,7 +108,7 @@ class Latent:
             ascent: steps of the inference; with 0 the kernel stays wide.
 
         Returns:
-            The new latent; the weights ``[T, B]`` of the rows that found no room; the tasks inferred anew, ``[T]`` bool.
+            The new latent, the weights of the rows without room ``[T, B]``, and which tasks were inferred anew ``[T]``.
         """
         sample, beyond = self.sample.extend(batch)
         refit = due(self.sample.rows, sample.rows, sample.capacity)

@@ -69,10 +69,7 @@ class Sample:
         taken = place < self.capacity
         # Rows without room land in one slot past the end, which is cut off again.
         place = place.clamp_max(self.capacity)
-        x, y, w = (
-            _put(old, place, new)
-            for old, new in ((self.x, batch.x), (self.y, batch.y), (self.weight, weight))
-        )
+        x, y, w = (_put(old, place, new) for old, new in ((self.x, batch.x), (self.y, batch.y), (self.weight, weight)))
         rows = (self.rows + size).clamp_max(self.capacity)
         return Sample(x, y, w, rows), torch.where(taken, 0.0, weight)
 

@@ -50,21 +50,15 @@ def check_shapes(learner: AbstractLearner) -> None:
     data, query = _data(learner)
     state = _adapt(learner, data, query)
     for name, tensor in state.tensors().items():
-        assert tensor.shape[0] == _TASKS, (
-            f"state tensor {name!r} leads with {tensor.shape[0]}, not with T = {_TASKS}"
-        )
-    assert state.age.tolist() == [len(data)] * _TASKS, (
-        f"after {len(data)} steps the age is {state.age.tolist()}"
-    )
+        assert tensor.shape[0] == _TASKS, f"state tensor {name!r} leads with {tensor.shape[0]}, not with T = {_TASKS}"
+    assert state.age.tolist() == [len(data)] * _TASKS, f"after {len(data)} steps the age is {state.age.tolist()}"
     prediction = _predict(learner, state, query)
     expected = (_TASKS, _QUERIES, _outputs(learner))
     assert tuple(prediction.mean.shape) == expected, f"mean is {tuple(prediction.mean.shape)}, not {expected}"
     assert bool(torch.isfinite(prediction.mean).all()), "the prediction is not finite"
     if learner.task == "classification":
         total = prediction.mean.sum(2)
-        assert torch.allclose(total, torch.ones_like(total), atol=1e-5), (
-            "class probabilities do not sum to one"
-        )
+        assert torch.allclose(total, torch.ones_like(total), atol=1e-5), "class probabilities do not sum to one"
     else:
         variance = prediction.variance
         assert variance is not None, "regression predicts no variance"
@@ -150,9 +144,7 @@ def check_saved_state_continues(learner: AbstractLearner) -> None:
     for batch in data[1:]:
         state, loaded = learner.step(state, batch), learner.step(loaded, batch)
     for name, tensor in state.tensors().items():
-        assert torch.equal(tensor, loaded.tensors()[name]), (
-            f"state tensor {name!r} differs after save and load"
-        )
+        assert torch.equal(tensor, loaded.tensors()[name]), f"state tensor {name!r} differs after save and load"
 
 
 def check_more_data_helps(learner: AbstractLearner) -> None:
@@ -166,9 +158,7 @@ def check_more_data_helps(learner: AbstractLearner) -> None:
         wrong = (guess - target).square() if learner.task == "regression" else (guess != target).float()
         errors.append(float(wrong.mean()))
     trivial = float(target.var()) if learner.task == "regression" else 1 - 1 / _CLASSES
-    assert errors[1] < errors[0] < trivial, (
-        f"errors after 1 and 8 batches {errors}, of the mean {trivial:.3f}"
-    )
+    assert errors[1] < errors[0] < trivial, f"errors after 1 and 8 batches {errors}, of the mean {trivial:.3f}"
 
 
 def _outputs(learner: AbstractLearner) -> int:

@@ -82,9 +82,7 @@ class KernelAdapter(AbstractKernelAdapter):
         ascent: steps on the sample's log evidence at each inference.
     """
 
-    def __init__(
-        self, prior: EvidencePrior, readout: AbstractReadout, *, sample: int = 512, ascent: int = 20
-    ):
+    def __init__(self, prior: EvidencePrior, readout: AbstractReadout, *, sample: int = 512, ascent: int = 20):
         super().__init__()
         self.prior = prior
         self.readout = readout
@@ -115,7 +113,7 @@ class KernelAdapter(AbstractKernelAdapter):
         """Solve for the head."""
         group = predictor.group(state.memory["sample_x"].shape[2])
         posterior = self.prior(_moments(state), group)
-        return Head(posterior.mean, lambda f: f, posterior.noise, posterior.count, posterior.log_damping)
+        return Head(posterior.mean, lambda f: f, posterior.noise, posterior.moments.count, posterior.log_damping)
 
     def predict(self, state: State, x: Tensor, predictor: AbstractPredictor) -> Prediction:
         """Solve for the head and apply it to the features under the task's latent."""
@@ -123,9 +121,7 @@ class KernelAdapter(AbstractKernelAdapter):
         return _read(self, _moments(state), features, predictor.group(x.shape[2]))
 
 
-def _read(
-    adapter: ConjugateAdapter | KernelAdapter, moments: Moments, features: Tensor, group: Tensor
-) -> Prediction:
+def _read(adapter: ConjugateAdapter | KernelAdapter, moments: Moments, features: Tensor, group: Tensor) -> Prediction:
     posterior = adapter.prior(moments, group)
     noise = posterior.noise[:, None]
     return adapter.readout(features @ posterior.mean, noise * posterior.leverage(features), noise)

@@ -60,10 +60,7 @@ class NewtonAdapter(AbstractKernelAdapter):
     def init(self, tasks: int, features: int, outputs: int, predictor: AbstractPredictor) -> State:
         """θ = 0: equal probabilities."""
         size = len(predictor.group(features))
-        memory = (
-            Moments.zeros(tasks, size * outputs, 1).memory()
-            | Latent.begin(tasks, self.sample, features).memory()
-        )
+        memory = Moments.zeros(tasks, size * outputs, 1).memory() | Latent.begin(tasks, self.sample, features).memory()
         memory["damping"] = self.prior.begin(tasks).detach()
         return State(torch.zeros(tasks, size, outputs), torch.zeros(tasks, dtype=torch.int64), memory)
 
@@ -77,13 +74,15 @@ class NewtonAdapter(AbstractKernelAdapter):
         kept = _Rows(predictor.features(sample.x, kernel.relevance), sample.y, sample.weight)
         fresh = _Rows(predictor.features(batch.x, kernel.relevance), batch.y, beyond)
         group = predictor.group(batch.x.shape[2]).repeat_interleave(value.shape[2])
-        merged = tail
-        for _ in range(self.refinements[min(int(state.age.min()), len(self.refinements) - 1)]):
-            merged = tail.merge(_linearise(value, fresh))
-            moments = merged.merge(_linearise(value, kept))
-            damping = self.prior.refine(moments, group, damping)
-            goal = solve(moments, group, damping, self.prior.noise).mean.reshape(value.shape)
-            value = _guarded(value, goal, tail, (kept, fresh), damping[:, group])
+        merged, count = tail, self.refinements[min(int(state.age.min()), len(self.refinements) - 1)]
+        for refinement in range(1, count + 1):
+            # Greedy training: the gradient is that of the last refinement, from where the others have led.
+            with torch.set_grad_enabled(torch.is_grad_enabled() and refinement == count):
+                merged = tail.merge(_linearise(value, fresh))
+                moments = merged.merge(_linearise(value, kept))
+                damping = self.prior.refine(moments, group, damping)
+                goal = solve(moments, group, damping, self.prior.noise).mean.reshape(value.shape)
+                value = value + _length(value, goal, tail, (kept, fresh), damping[:, group]) * (goal - value)
         memory = merged.memory() | latent.memory() | {"damping": damping}
         return State(value, state.age + 1, memory)
 
@@ -132,18 +131,14 @@ def _objective(value: Tensor, tail: Moments, rows: tuple[_Rows, ...], log_dampin
     memory = tail.count * (flat * (tail.second @ flat / 2 - tail.cross)).sum((1, 2))
     prior = (log_damping.exp() * flat.squeeze(2).square()).sum(1) / 2
     fit = [
-        (F.log_softmax(r.features @ value, -1).gather(2, r.y.long().unsqueeze(2)).squeeze(2) * r.weight).sum(
-            1
-        )
+        (F.log_softmax(r.features @ value, -1).gather(2, r.y.long().unsqueeze(2)).squeeze(2) * r.weight).sum(1)
         for r in rows
     ]
     return memory + prior - sum(fit[1:], fit[0])
 
 
 @torch.no_grad()
-def _length(
-    value: Tensor, goal: Tensor, tail: Moments, rows: tuple[_Rows, ...], log_damping: Tensor
-) -> Tensor:
+def _length(value: Tensor, goal: Tensor, tail: Moments, rows: tuple[_Rows, ...], log_damping: Tensor) -> Tensor:
     """How far to go from θ to the goal, halved while the objective would rise: 1, 1/2, 1/4 or 1/16. ``[T, 1, 1]``."""
     before = _objective(value, tail, rows, log_damping)
     slack = 1e-4 * before.abs() + 1e-4
@@ -153,13 +148,6 @@ def _length(
         worse = ~(_objective(trial, tail, rows, log_damping) <= before + slack)
         length = torch.where(worse, shorter, length)
     return length[:, None, None]
-
-
-def _guarded(
-    value: Tensor, goal: Tensor, tail: Moments, rows: tuple[_Rows, ...], log_damping: Tensor
-) -> Tensor:
-    """Newton's step, shortened where it overshoots."""
-    return value + _length(value, goal, tail, rows, log_damping) * (goal - value)
 
 
 def _linearise(value: Tensor, rows: _Rows) -> Moments:

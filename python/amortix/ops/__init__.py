@@ -151,9 +151,7 @@ _context_merge = torch.library.custom_op(
 _context_merge.register_kernel("cpu", cpu.context_merge)
 _context_merge.register_kernel("cuda", cuda.context_merge)
 
-_local_solve = torch.library.custom_op(
-    "amortix::local_solve", reference.local_solve, mutates_args=(), schema=_SOLVE
-)
+_local_solve = torch.library.custom_op("amortix::local_solve", reference.local_solve, mutates_args=(), schema=_SOLVE)
 _local_solve.register_kernel("cpu", cpu.local_solve)
 _local_solve.register_kernel("cuda", cuda.local_solve)
 

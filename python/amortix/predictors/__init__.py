@@ -1,1 +1,1 @@
-"""Predictors f: from parameters or a latent, and a query's inputs, to outputs linear in the head. One class per file."""
+"""Predictors f: from parameters or a latent, and a query's inputs, to outputs linear in the head. One per file."""

@@ -6,8 +6,8 @@ from typing import final
 
 import torch
 from torch import Tensor
-from amortix.contracts import AbstractPredictor
 
+from amortix.contracts import AbstractPredictor
 
 
 @final

@@ -15,8 +15,8 @@ from typing import final
 
 import torch
 from torch import Tensor, nn
-from amortix.contracts import AbstractPredictor
 
+from amortix.contracts import AbstractPredictor
 
 _SEED = 20_25_10  # the frequencies are a constant of the method: the same in training, use and after loading
 _DEGREES = (1, 5)  # Matérn-1/2 for edges and steps, Matérn-5/2 for what is smooth

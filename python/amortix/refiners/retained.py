@@ -58,19 +58,18 @@ class RetainedContext(AbstractRefiner):
         self.predictor = predictor
         self.readout = readout
         self.rows = rows
-        self.gate = nn.Sequential(nn.Linear(_GATE_INPUTS, width), nn.SiLU(), nn.Linear(width, 2))
+        first, last = nn.Linear(_GATE_INPUTS, width), nn.Linear(width, 2)
         # Untrained, both parts count almost in full.
-        nn.init.zeros_(self.gate[2].weight)
-        nn.init.constant_(self.gate[2].bias, 3.0)
+        nn.init.zeros_(last.weight)
+        nn.init.constant_(last.bias, 3.0)
+        self.gate = nn.Sequential(first, nn.SiLU(), last)
 
     def init(self, query_x: Tensor, outputs: int, like: State | None = None) -> State:
         """Nothing retained, nothing seen; the kernel is that of ``like``, if given, and stays so."""
         tasks, queries, columns = query_x.shape
         task = self.adapter.init(tasks, columns, outputs, self.predictor)
         if like is not None:
-            task = State(
-                task.value, task.age, {**task.memory, **Latent.from_memory(like.memory).closed().memory()}
-            )
+            task = State(task.value, task.age, {**task.memory, **Latent.from_memory(like.memory).closed().memory()})
         distance = torch.full((tasks, queries, self.rows), torch.inf)
         kept_x = torch.zeros(tasks, queries, self.rows, columns)
         kept_y = torch.zeros(tasks, queries, self.rows, outputs)
@@ -100,9 +99,7 @@ class RetainedContext(AbstractRefiner):
         trend = trend.squeeze(2)
         signal, noise = kernel.signal.exp(), kernel.noise.exp()
         sides = torch.cat([kept_y, trend_kept], dim=3)
-        local, spread = ops.local_solve(
-            query_x, kept_x, sides, distance, kernel.relevance.exp(), signal, noise
-        )
+        local, spread = ops.local_solve(query_x, kept_x, sides, distance, kernel.relevance.exp(), signal, noise)
         filled = (distance < torch.inf).to(trend.dtype)
         misfit = ((kept_y - trend_kept).square().mean(3) * filled).sum(2) / filled.sum(2).clamp_min(1.0)
         inputs = _gate_inputs(kernel, head, misfit, spread, filled.mean(2))
