@@ -146,9 +146,7 @@ def test_a_saved_model_predicts_as_the_adaptation_did(tmp_path, regime, task):
     else:
         assert found.mean.shape == (len(y), 3)
         assert found.mean.sum(axis=1) == pytest.approx(np.ones(len(y)), abs=1e-5)
-        assert np.mean(found.mean.argmax(axis=1) == y) == pytest.approx(
-            run.results[0].metrics["accuracy"], abs=0.01
-        )
+        assert np.mean(found.mean.argmax(axis=1) == y) == pytest.approx(run.results[0].metrics["accuracy"], abs=0.01)
     assert model.predict(x[:0]).mean.shape == found.mean[:0].shape
 
 
@@ -175,9 +173,7 @@ def test_held_out_rows_are_never_learned_from():
 
 def test_no_more_rows_are_held_out_than_needed():
     rng = np.random.default_rng(0)
-    split = Split.of(
-        Table.open((rng.normal(size=(60_000, 2)).astype(np.float32), rng.random(60_000))), SETTINGS
-    )
+    split = Split.of(Table.open((rng.normal(size=(60_000, 2)).astype(np.float32), rng.random(60_000))), SETTINGS)
     assert HELD_ROWS * 0.9 < len(split.held_y) <= HELD_ROWS
     tiny = Split.of(Table.open(small.regression(20)), SETTINGS)
     assert len(tiny.held_y) >= 4
@@ -186,9 +182,7 @@ def test_no_more_rows_are_held_out_than_needed():
 
 @pytest.mark.parametrize("budget", [160_000, 400_000])
 def test_a_budget_bounds_the_saved_model_on_disk(tmp_path, budget):
-    run = adapted(
-        Table.open(small.regression(20_000)), small.learners(regimes=["implicit"]), Settings(budget=budget)
-    )
+    run = adapted(Table.open(small.regression(20_000)), small.learners(regimes=["implicit"]), Settings(budget=budget))
     run.save(tmp_path / "model")
     size = sum(file.stat().st_size for file in (tmp_path / "model").iterdir())
     assert budget / 3 < size <= budget
@@ -200,9 +194,7 @@ def test_a_budget_bounds_the_saved_model_on_disk(tmp_path, budget):
 def test_a_budget_too_small_says_how_much_is_needed():
     for regime in REGIMES:
         with pytest.raises(ConfigError, match=rf"{regime} model: it takes at least"):
-            Adaptation.start(
-                Table.open(small.regression()), small.learners(regimes=[regime]), Settings(budget=5_000)
-            )
+            Adaptation.start(Table.open(small.regression()), small.learners(regimes=[regime]), Settings(budget=5_000))
 
 
 def test_tasks_are_told_from_the_target():

@@ -171,8 +171,7 @@ def test_a_picture_is_drawn(tmp_path, table, learners):
     assert content.startswith(b"\x89PNG")
     assert len(content) > 10_000
     assert (
-        "ends in"
-        in amortix("adapt", table, "--target", "y", *learners, "--plot", tmp_path / "p.xyz", status=1).stderr
+        "ends in" in amortix("adapt", table, "--target", "y", *learners, "--plot", tmp_path / "p.xyz", status=1).stderr
     )
 
 
@@ -227,8 +226,6 @@ def test_help_and_version_need_no_torch():
     program += "try: main()\nexcept SystemExit: pass\n"
     program += "assert not {'torch', 'matplotlib', 'sklearn'} & set(sys.modules), 'imported too early'"
     for option in ("--help", "--version"):
-        done = subprocess.run(
-            [sys.executable, "-c", program, option], capture_output=True, text=True, check=False
-        )
+        done = subprocess.run([sys.executable, "-c", program, option], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         assert "amortix" in done.stdout
