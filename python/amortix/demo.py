@@ -45,7 +45,7 @@ def demonstrate(picture: Path) -> None:
     with report.adapt_bar(run.split.rows, 0, shown=True) as progress:
         run.run(progress)
     held = len(run.split.held_y)
-    title = f"California housing: median house value, one pass over {run.rows:,} rows, {held:,} held out"
+    title = f"California housing: one pass over {run.rows:,} rows, {held:,} held out"
     console = Console()
     console.print(report.result_grid(run.results, run.best, title=title))
     for note in run.notes:
