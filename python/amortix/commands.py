@@ -252,7 +252,7 @@ def _installation() -> Iterator[dict[str, Any]]:
         "cuda": ", ".join(devices) or None,
     }
     for name in checkpoint.bundled():
-        yield {"learner": name, "bytes": checkpoint.locate(name).stat().st_size, **checkpoint.card(name)}
+        yield {"name": name, "bytes": checkpoint.locate(name).stat().st_size, **checkpoint.card(name)}
 
 
 def _version(name: str) -> str | None:

@@ -64,13 +64,13 @@ class Sample:
         weight = batch.weights()
         if bool((self.rows == self.capacity).all()):
             return self, weight
-        size = batch.x.shape[1]
-        place = self.rows[:, None] + torch.arange(size)
-        taken = place < self.capacity
-        # Rows without room land in one slot past the end, which is cut off again.
-        place = place.clamp_max(self.capacity)
+        valid = weight > 0
+        place = self.rows[:, None] + valid.cumsum(1) - 1
+        taken = valid & (place < self.capacity)
+        # Rows without room, and padding, land in one slot past the end, which is cut off again.
+        place = torch.where(taken, place, self.capacity)
         x, y, w = (_put(old, place, new) for old, new in ((self.x, batch.x), (self.y, batch.y), (self.weight, weight)))
-        rows = (self.rows + size).clamp_max(self.capacity)
+        rows = self.rows + taken.sum(1)
         return Sample(x, y, w, rows), torch.where(taken, 0.0, weight)
 
     def closed(self) -> Sample:

@@ -21,7 +21,7 @@ import shutil
 import time
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
 
@@ -34,12 +34,14 @@ from amortix import checkpoint
 from amortix.batch import Batch, State, TaskBatch
 from amortix.data import StatePool, TaskSampler, family_from_dict
 from amortix.errors import ConfigError, StateError
+from amortix.evaluation import evaluate
 from amortix.learner import AbstractLearner
 from amortix.objectives import excess
 
 _SMALL = 2e-3  # loss below which a task's weight stops growing
 _BROKEN = 1e4  # loss above which a state counts as a failure and is replaced
 _SAVE_EVERY = 60.0  # seconds between checkpoints
+_UNSEEN = 2**40  # seed of the card's tasks; those of training are 1000 · the recipe's, and a few more
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,9 @@ class Recipe:
         horizon: least and largest age at which a slot starts anew, log-uniform.
         rate: peak learning rate of the one-cycle schedule.
         seed: of everything.
+        deployed: arguments of the saved learner that differ from the trained one's: sizes, which training keeps small.
+        evaluations: what the card's curves show: a family with its settings, and ``steps``, ``tasks``, ``batch``.
+        limits: what the card warns of.
     """
 
     name: str
@@ -71,6 +76,9 @@ class Recipe:
     horizon: tuple[int, int] = (1, 64)
     rate: float = 5e-3
     seed: int = 0
+    deployed: Mapping[str, Any] = field(default_factory=dict)
+    evaluations: tuple[Mapping[str, Any], ...] = ()
+    limits: str = ""
 
     @classmethod
     def read(cls, source: Mapping[str, Any] | str | Path) -> Recipe:
@@ -80,7 +88,7 @@ class Recipe:
             ConfigError: no such file, no valid TOML, or an unknown or missing field.
         """
         fields = dict(source) if isinstance(source, Mapping) else _toml(Path(source))
-        for name in ("batch", "horizon", "families"):
+        for name in ("batch", "horizon", "families", "evaluations"):
             if name in fields:
                 fields[name] = tuple(fields[name])
         try:
@@ -288,18 +296,36 @@ def train(
         trainer.save(folder)
         raise
     path = out / f"{plan.name}.safetensors"
+    _publish(trainer, path)
+    shutil.rmtree(folder, ignore_errors=True)
+    return path
+
+
+def _publish(trainer: Trainer, path: Path) -> None:
+    """Write the trained learner at its deployed sizes, and its card with curves measured on unseen tasks."""
+    plan = trainer.recipe
+    config = {**plan.learner, **plan.deployed}
+    learner = checkpoint.build(config)
+    learner.load_state_dict(trainer.learner.state_dict())
     card = {
         "name": plan.name,
-        "learner": dict(plan.learner),
+        "learner": config,
+        "trained": dict(plan.learner),
+        "parameters": checkpoint.parameters(learner),
         "families": [dict(f) for f in plan.families],
-        "parameters": checkpoint.parameters(trainer.learner),
         "iterations": plan.iterations,
         "seconds": round(trainer.seconds, 1),
         "failures": trainer.failures,
+        "limits": plan.limits,
+        "curves": [_curve(learner, dict(wanted)) for wanted in plan.evaluations],
     }
-    checkpoint.save_learner(trainer.learner, plan.learner, path, card)
-    shutil.rmtree(folder, ignore_errors=True)
-    return path
+    checkpoint.save_learner(learner, config, path, card)
+
+
+def _curve(learner: AbstractLearner, wanted: dict[str, Any]) -> dict[str, Any]:
+    sizes = {name: wanted.pop(name) for name in ("steps", "tasks", "batch")}
+    sampler = TaskSampler(family_from_dict(wanted), seed=_UNSEEN)
+    return {**wanted, **sizes, "results": evaluate(learner, sampler, **sizes)}
 
 
 def one_cycle(done: float) -> float:
