@@ -183,6 +183,7 @@ def test_info_describes_a_model_and_the_installation(model):
     installed = rows_of(amortix("info", "--json"))
     assert installed[0]["amortix"]
     assert installed[0]["torch"]
+    assert {row["name"] for row in installed[1:]} >= {f"{regime}-regression" for regime in REGIMES}
 
 
 def test_evaluate_prints_one_object_per_step(tmp_path):
