@@ -196,6 +196,22 @@ def test_evaluate_prints_one_object_per_step(tmp_path):
         assert row["rows"] == 16 * row["step"]
 
 
+def test_training_stops_resumes_and_ends(tmp_path):
+    recipe = tmp_path / "tiny.toml"
+    head = 'name = "tiny"\niterations = 40\ntasks = 4\nslots = 8\npoints = 4\n'
+    learner = '[learner]\nregime = "parametric"\ntask = "regression"\n'
+    recipe.write_text(f'{head}{learner}[[families]]\nfamily = "linear"\ndim = [1, 3]\n')
+    stopped = amortix("train", recipe, "--out", tmp_path, "--seconds", "0", "--json")
+    assert f"amortix train {recipe} --out {tmp_path} --resume" in stopped.stderr
+    assert not (tmp_path / "tiny.safetensors").exists()
+    assert "--resume" in amortix("train", recipe, "--out", tmp_path, status=1).stderr
+    last = rows_of(amortix("train", recipe, "--out", tmp_path, "--resume", "--json"))[-1]
+    assert last["iteration"] == last["iterations"] == 40
+    call = ["evaluate", "--learner", tmp_path / "tiny.safetensors", "--family", "linear", "--dim", 3, "--tasks", 8]
+    assert rows_of(amortix(*call, "--steps", "3", "--json"))[0]["rows"] == 96
+    assert "excess" in amortix(*call, "--steps", "3").stdout
+
+
 def test_sizes_steps_and_settings_are_read():
     assert parse_bytes("64MB") == 64_000_000
     assert parse_bytes("1.5 GiB") == 3 << 29

@@ -1,7 +1,7 @@
 """The command line: adapt, predict, evaluate, train, info. Results to stdout, progress and errors to stderr.
 
 Every foreseen failure is one sentence on stderr and exit status 1; a wrong call is status 2; an interrupted
-adaptation is status 130. Nothing that needs PyTorch is imported before a command runs.
+adaptation or training is status 130. Nothing that needs PyTorch is imported before a command runs.
 """
 
 from __future__ import annotations
@@ -229,13 +229,13 @@ def train(
     """Meta-train a learner by a recipe."""
     from amortix import commands
 
+    again = f"amortix: stopped; go on by: amortix train {recipe} --out {out} --resume"
     try:
-        finished = commands.train(recipe, out, resume=resume, seconds=seconds, json=json)
+        if not commands.train(recipe, out, resume=resume, seconds=seconds, json=json):
+            typer.echo(again, err=True)
     except KeyboardInterrupt:
-        finished = False
-    if not finished:
-        typer.echo(f"amortix: stopped; go on by: amortix train {recipe} --out {out} --resume", err=True)
-        raise typer.Exit(130)
+        typer.echo(again, err=True)
+        raise typer.Exit(130) from None
 
 
 @app.command()

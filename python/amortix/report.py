@@ -74,9 +74,10 @@ def rows_grid(rows: Sequence[Mapping[str, Any]], *, title: str) -> Grid:
     """Any rows with the same keys as a table."""
     grid = Grid(title=title, title_justify="left", box=SIMPLE_HEAD)
     for key in rows[0] if rows else ():
-        grid.add_column(key, justify="right" if isinstance(rows[0][key], int | float) else "left")
+        justify = "right" if isinstance(rows[0][key], int | float) else "left"
+        grid.add_column(key, justify=justify, no_wrap=True)
     for row in rows:
-        grid.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values()))
+        grid.add_row(*(f"{value:.3g}" if isinstance(value, float) else str(value) for value in row.values()))
     return grid
 
 
