@@ -48,10 +48,9 @@ def result_grid(results: Sequence[Result], best: str, *, title: str) -> Grid:
     """The results for people, the selected regime marked."""
     names = list(results[0].metrics)
     grid = Grid(title=title, title_justify="left", box=SIMPLE_HEAD)
-    grid.add_column("", width=1)
-    grid.add_column("regime or baseline", no_wrap=True)
+    grid.add_column("  regime or baseline", no_wrap=True)
     for name in (*names, "rows", "seconds", "rows/s"):
-        grid.add_column(name, justify="right")
+        grid.add_column(name, justify="right", no_wrap=True)
     for number, result in enumerate(results):
         chosen = result.regime == best
         values = [f"{result.metrics[name]:.4f}" for name in names]
@@ -59,8 +58,7 @@ def result_grid(results: Sequence[Result], best: str, *, title: str) -> Grid:
         if number and result.baseline and not results[number - 1].baseline:
             grid.add_section()
         grid.add_row(
-            "✓" if chosen else "",
-            result.regime,
+            f"{'✓' if chosen else ' '} {result.regime}",
             *values,
             f"{result.rows:,}",
             f"{result.seconds:.2f}",
