@@ -43,6 +43,7 @@ format:  ## rewrite the sources in the project's format
 	$(BIN)/ruff format
 
 bench: env  ## run the asv benchmarks of the working tree
+	cd benches && ../$(BIN)/asv machine --yes --config asv.conf.json >/dev/null
 	cd benches && ../$(BIN)/asv run --config asv.conf.json --python=same --quick --show-stderr
 
 clean:  ## remove everything that was built
