@@ -102,9 +102,8 @@ def test_the_demonstration_fails_in_one_sentence(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.slow
 def test_california_meets_what_the_readme_claims():
-    from amortix.data.table import Table
-
     from amortix.adapt import Adaptation
+    from amortix.data.table import Table
     from amortix.plan import Settings
 
     if not datasets.CALIFORNIA.path.is_file():

@@ -1,5 +1,7 @@
 """The sample of first rows and the kernel that is inferred from it."""
 
+import itertools
+
 import torch
 
 from amortix.batch import Batch
@@ -64,5 +66,5 @@ def test_a_kernel_stays_once_its_sample_is_full():
         x = torch.randn(1, 16, 2, generator=generator)
         latent, _, _ = latent.extend(Batch(x, x[..., 0]), lambda y: y.unsqueeze(2), 3)
         kernels.append(latent.kernel.relevance)
-    changed = [not torch.equal(a, b) for a, b in zip(kernels, kernels[1:], strict=False)]
+    changed = [not torch.equal(a, b) for a, b in itertools.pairwise(kernels)]
     assert changed == [True, True, False, False, False]

@@ -32,7 +32,7 @@ import torch
 from numpy.typing import NDArray
 
 from amortix import baselines, metrics, saving
-from amortix.batch import Batch
+from amortix.batch import Batch, own
 from amortix.budget import check_limits, compact, initial, new_store
 from amortix.data.store import RowStore
 from amortix.data.table import Table
@@ -332,7 +332,7 @@ class Adaptation:
 
 
 def _tensor(array: Floats) -> torch.Tensor:
-    return torch.from_numpy(array)[None]
+    return own(array)[None]
 
 
 def _numbers(point: dict[str, float | None]) -> dict[str, float]:

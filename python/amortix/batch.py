@@ -18,8 +18,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
+
+_ALIGNMENT = 64  # bytes; what torch gives its own allocations
+
+
+def own(array: np.ndarray | Tensor) -> Tensor:
+    """An array as a tensor that starts where torch's own memory would; copied only if it does not.
+
+    Matrix products choose their kernels by alignment, and kernels differ in the last bit. The same numbers must give
+    the same result whether they were computed, read from a file or lent by another library.
+    """
+    tensor = torch.from_numpy(array) if isinstance(array, np.ndarray) else array
+    return tensor if tensor.data_ptr() % _ALIGNMENT == 0 else tensor.clone()
 
 
 @dataclass(frozen=True)
@@ -94,7 +107,7 @@ class State:
         """Rebuild a state from what `tensors` returned."""
         prefix = "memory."
         memory = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-        return cls(tensors["value"], tensors["age"], memory)
+        return cls(own(tensors["value"]), own(tensors["age"]), {k: own(v) for k, v in memory.items()})
 
     def map(self, f: Callable[[Tensor], Tensor]) -> State:
         """Apply ``f`` to every tensor: move to a device, detach, index tasks."""

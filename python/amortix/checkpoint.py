@@ -25,6 +25,7 @@ from amortix.errors import ConfigError, FormatError
 from amortix.learner import AbstractLearner
 
 SCHEMA = 1
+_KEY = "amortix"
 _REGIMES: dict[str, Callable[..., AbstractLearner]] = {
     "parametric": regimes.parametric,
     "explicit": regimes.explicit,
@@ -59,6 +60,7 @@ def write_atomically(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        os.chmod(name, 0o644)  # mkstemp's are for the owner alone
         os.replace(name, path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
@@ -74,7 +76,8 @@ def save_learner(learner: AbstractLearner, config: Mapping[str, Any], path: Path
         path: ends in ``.safetensors``.
         card: what to tell about it, JSON-able.
     """
-    metadata = {"schema": str(SCHEMA), "config": json.dumps(dict(config), sort_keys=True)}
+    # One key: safetensors keeps no order among several, and equal learners should be equal files.
+    metadata = {_KEY: json.dumps({"schema": SCHEMA, "config": dict(config)}, sort_keys=True)}
     tensors = {name: t.detach().contiguous() for name, t in learner.state_dict().items()}
     write_atomically(path, save(tensors, metadata))
     write_atomically(path.with_suffix(".json"), (json.dumps(dict(card), indent=2) + "\n").encode())
@@ -119,13 +122,16 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     with opened(path) as file:
         metadata = file.metadata() or {}
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    if not metadata.get("schema", "").isdigit() or "config" not in metadata:
-        raise FormatError(
-            f"{path} is a safetensors file but not an amortix learner: its metadata lack schema and config"
-        )
-    if int(metadata["schema"]) > SCHEMA:
-        raise FormatError(f"{path} has schema {metadata['schema']}, this release reads up to {SCHEMA}: upgrade amortix")
-    return json.loads(metadata["config"]), tensors
+    if _KEY not in metadata:
+        raise FormatError(f"{path} is a safetensors file but not an amortix learner: its metadata lack {_KEY!r}")
+    try:
+        head = json.loads(metadata[_KEY])
+        schema, config = int(head["schema"]), dict(head["config"])
+    except (ValueError, KeyError, TypeError):
+        raise FormatError(f"{path} is damaged: its metadata do not say what learner it is") from None
+    if schema > SCHEMA:
+        raise FormatError(f"{path} has schema {schema}, this release reads up to {SCHEMA}: upgrade amortix")
+    return config, tensors
 
 
 def load(name: str | Path, **sizes: Any) -> AbstractLearner:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from amortix.batch import Batch, Prediction
+from amortix.batch import Batch, Prediction, own
 from amortix.data import TaskSampler
 from amortix.errors import ConfigError
 from amortix.learner import AbstractLearner
@@ -75,12 +75,12 @@ def _run(
     points: int,
 ) -> np.ndarray:
     """Mean excess over each task's queries: ``[2, steps, T]``, the learner's and the oracle's (NaN without one)."""
-    query_x, _, signal = map(torch.from_numpy, sampler.query(ids, points))
+    query_x, _, signal = map(own, sampler.query(ids, points))
     state = learner.init(len(ids), sampler.features, sampler.outputs, query_x if learner.needs_queries else None)
     best = oracle(sampler, ids)
     risks = np.full((2, len(steps), len(ids)), np.nan)
     for step in range(1, steps[-1] + 1):
-        batches = map(torch.from_numpy, sampler.context(ids, np.full(len(ids), step - 1), batch))
+        batches = map(own, sampler.context(ids, np.full(len(ids), step - 1), batch))
         context = Batch(*batches)
         state = learner.step(state, context)
         if best:

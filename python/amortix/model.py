@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from amortix import saving
-from amortix.batch import Batch, State
+from amortix.batch import Batch, State, own
 from amortix.data.store import RowStore
 from amortix.encoder import TableEncoder
 from amortix.errors import AmortixError, ArrayError, FormatError, StateError
@@ -97,14 +97,14 @@ class AdaptedModel:
         return Forecast(mean, np.concatenate(variances) if variances else None)
 
     def _predict(self, raw: Floats) -> Forecast:
-        x = torch.from_numpy(self.encoder.transform(raw))[None]
+        x = own(self.encoder.transform(raw))[None]
         with torch.no_grad():
             if self.store is None:
                 return forecast(self.learner, self.state, self.encoder, x)
             state = self.learner.init(1, x.shape[2], self.outputs, query_x=x, like=self.state)
             for start in range(0, len(self.store), self.batch):
                 rows = slice(start, start + self.batch)
-                xs, ys = (torch.from_numpy(np.array(a[rows]))[None] for a in (self.store.x, self.store.y))
+                xs, ys = (own(np.array(a[rows]))[None] for a in (self.store.x, self.store.y))
                 state = self.learner.step(state, Batch(xs, ys))
             return forecast(self.learner, state, self.encoder, None)
 

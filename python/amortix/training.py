@@ -31,7 +31,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from amortix import checkpoint
-from amortix.batch import Batch, State, TaskBatch
+from amortix.batch import Batch, State, TaskBatch, own
 from amortix.data import StatePool, TaskSampler, family_from_dict
 from amortix.errors import ConfigError, StateError
 from amortix.evaluation import evaluate
@@ -124,9 +124,8 @@ class Workshop:
         slots = self.pool.draw(tasks)
         ids, ages = self.pool.tasks(slots), self.pool.ages(slots)
         state = State.from_tensors(self._gather(slots))
-        x, y = map(torch.from_numpy, self.sampler.context(ids, ages, batch))
-        query = map(torch.from_numpy, self.sampler.query(ids, self.points))
-        return slots, state, TaskBatch(Batch(x, y), *query)
+        context = Batch(*map(own, self.sampler.context(ids, ages, batch)))
+        return slots, state, TaskBatch(context, *map(own, self.sampler.query(ids, self.points)))
 
     def store(self, slots: np.ndarray, state: State, broken: np.ndarray) -> None:
         """Write states back; slots at their horizon, or broken, start a new task."""
@@ -145,7 +144,7 @@ class Workshop:
 
     def _fresh(self, ids: np.ndarray) -> State:
         sampler = self.sampler
-        query = torch.from_numpy(sampler.query(ids, self.points)[0]) if self.learner.needs_queries else None
+        query = own(sampler.query(ids, self.points)[0]) if self.learner.needs_queries else None
         with torch.no_grad():
             return self.learner.init(len(ids), sampler.features, sampler.outputs, query)
 
@@ -154,7 +153,7 @@ class Workshop:
         for name, (shape, dtype) in self.pool.fields.items():
             out = np.empty((len(slots), *shape), dtype)
             self.pool.gather_into(name, slots, out)
-            gathered[name] = torch.from_numpy(out)
+            gathered[name] = own(out)
         return gathered
 
 
@@ -182,24 +181,31 @@ class Trainer:
         random = np.random.default_rng([recipe.seed, self.iteration])
         workshop = self.workshops[random.integers(len(self.workshops))]
         batch = round(math.exp(random.uniform(math.log(recipe.batch[0]), math.log(recipe.batch[1]))))
-        slots, state, data = workshop.draw(recipe.tasks, batch)
-        state = self.learner.step(state, data.context)
-        prediction = self.learner.predict(state, None if self.learner.needs_queries else data.query_x)
-        risk = excess(prediction, data.signal, classes=self.classes).mean(1)
-        broken = ~(torch.isfinite(risk) & (risk < _BROKEN)).detach()
-        sound = risk[~broken]
-        for group in self.optimizer.param_groups:
-            group["lr"] = recipe.rate * one_cycle(self.iteration / recipe.iterations)
-        self.optimizer.zero_grad(set_to_none=True)
-        if len(sound):
-            (sound / (sound.detach() + _SMALL)).mean().backward()
+        slots, before, data = workshop.draw(recipe.tasks, batch)
+        after, risk = self._try(before, data)
+        broken = ~(torch.isfinite(risk) & (risk < _BROKEN))
+        if bool(broken.any()):
+            # What is not finite would spoil the gradient of all: once more without it.
+            keep = ~broken
+            _, risk = self._try(before.map(lambda t: t[keep]), _select(data, keep))
+        if len(risk):
+            for group in self.optimizer.param_groups:
+                group["lr"] = recipe.rate * one_cycle(self.iteration / recipe.iterations)
+            self.optimizer.zero_grad(set_to_none=True)
+            (risk / (risk.detach() + _SMALL)).mean().backward()
             torch.nn.utils.clip_grad_norm_(self.learner.parameters(), 1.0, error_if_nonfinite=True)
             self.optimizer.step()
         self.failures += int(broken.sum())
-        workshop.store(slots, state, broken.numpy())
+        workshop.store(slots, after, broken.numpy())
         self.iteration += 1
         self.seconds += time.perf_counter() - started
-        return float(sound.detach().mean()) if len(sound) else math.nan
+        return float(risk.detach().mean()) if len(risk) else math.nan
+
+    def _try(self, state: State, data: TaskBatch) -> tuple[State, Tensor]:
+        """The stepped state and its excess risk, ``[T]``."""
+        state = self.learner.step(state, data.context)
+        prediction = self.learner.predict(state, None if self.learner.needs_queries else data.query_x)
+        return state, excess(prediction, data.signal, classes=self.classes).mean(1)
 
     def save(self, folder: Path) -> None:
         """Write the run's whole state under ``folder``, so that an interruption leaves the last one or this one."""
@@ -334,6 +340,11 @@ def one_cycle(done: float) -> float:
     if done < warm:
         return 0.04 + 0.96 * done / warm
     return 1e-3 + (1 - 1e-3) * 0.5 * (1 + math.cos(math.pi * (done - warm) / (1 - warm)))
+
+
+def _select(data: TaskBatch, tasks: Tensor) -> TaskBatch:
+    context = Batch(data.context.x[tasks], data.context.y[tasks])
+    return TaskBatch(context, data.query_x[tasks], data.query_y[tasks], data.signal[tasks])
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
