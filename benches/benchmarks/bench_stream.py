@@ -70,9 +70,10 @@ class Memory:
         import sys
 
         code = (
-            "import resource, sys; from amortix.data import Stream, Table; "
+            "import re, sys; from amortix.data import Stream, Table; "
             "[None for _ in Stream(Table.open(sys.argv[1], target='y'))]; "
-            "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
+            # Not ru_maxrss: that starts from the parent's, which wrote the table.
+            "print(int(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1]) / 1024)"
         )
         done = subprocess.run([sys.executable, "-c", code, str(self.path)], check=True, capture_output=True, text=True)
         return float(done.stdout)
