@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 export OMP_NUM_THREADS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test quick lint format bench clean
+.PHONY: help env demo test quick lint format bench results clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,14 @@ format:  ## rewrite the sources in the project's format
 bench: env  ## run the asv benchmarks of the working tree
 	cd benches && ../$(BIN)/asv machine --yes --config asv.conf.json >/dev/null
 	cd benches && ../$(BIN)/asv run --config asv.conf.json --python=same --quick --show-stderr
+
+LINEAR = $(BIN)/amortix evaluate --family linear --dim 8 --batch 32 --points 64 --json
+results: env  ## measure what README states, into benches/results (about half an hour)
+	$(BIN)/python -m amortix.demo --plot benches/results/california.png --results benches/results/california.jsonl
+	for regime in parametric explicit implicit; do \
+	  $(LINEAR) --regime $$regime --steps 1,10,100 --tasks 1024 && \
+	  $(LINEAR) --regime $$regime --steps 1000 --tasks 128 || exit 1; \
+	done > benches/results/linear.jsonl
 
 clean:  ## remove everything that was built
 	rm -rf $(VENV) target dist .pytest_cache .ruff_cache .hypothesis

@@ -70,9 +70,7 @@ def merge_case(
     return query, rows, values, relevance, *state, weight
 
 
-def solve_case(
-    sizes: tuple[int, int, int, int, int], *, seed: int = 0, empty: float = 0.3
-) -> tuple[Tensor, ...]:
+def solve_case(sizes: tuple[int, int, int, int, int], *, seed: int = 0, empty: float = 0.3) -> tuple[Tensor, ...]:
     """Arguments of `local_solve`; a share ``empty`` of the slots is empty, anywhere, with NaN content."""
     tasks, queries, kept, columns, outputs = sizes
     generator = torch.Generator().manual_seed(seed)
@@ -102,7 +100,5 @@ def assert_solves(got: tuple[Tensor, Tensor], arguments: tuple[Tensor, ...]) -> 
     kept, signal, noise = arguments[3].shape[-1], arguments[5], arguments[6]
     condition = ((kept * signal + noise) / noise).max()
     error = kept * torch.finfo(torch.float32).eps * float(condition)
-    torch.testing.assert_close(
-        got[0].double(), wanted[0], rtol=0, atol=error * float(wanted[0].abs().max()) + 1e-30
-    )
+    torch.testing.assert_close(got[0].double(), wanted[0], rtol=0, atol=error * float(wanted[0].abs().max()) + 1e-30)
     torch.testing.assert_close(got[1].double(), wanted[1], rtol=0, atol=error * float(signal.max()))

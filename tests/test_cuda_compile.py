@@ -53,9 +53,7 @@ def test_the_package_holds_exactly_the_kernels() -> None:
     for link in links:
         assert link.is_symlink()
         assert link.resolve() == ROOT / "cuda" / link.name
-        assert (files("amortix.ops") / "kernels" / link.name).read_text(encoding="utf-8") == cuda.source(
-            link.stem
-        )
+        assert (files("amortix.ops") / "kernels" / link.name).read_text(encoding="utf-8") == cuda.source(link.stem)
 
 
 @pytest.mark.parametrize("name", KERNELS)

@@ -151,7 +151,9 @@ def test_softmax_parameters_are_stationary_for_all_rows_while_the_sample_holds_t
     assert isinstance(learner.adapter, NewtonAdapter)
     generator = torch.Generator().manual_seed(4)
     x = torch.randn(1, 240, 3, generator=generator)
-    y = torch.multinomial(F.softmax(x[0] @ torch.randn(3, 3, generator=generator), -1), 1, generator=generator).view(1, -1)
+    y = torch.multinomial(F.softmax(x[0] @ torch.randn(3, 3, generator=generator), -1), 1, generator=generator).view(
+        1, -1
+    )
     with torch.no_grad():
         state = learner.init(1, 3, 3)
         for start in range(0, 240, 24):

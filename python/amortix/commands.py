@@ -61,14 +61,19 @@ def adapt(request: AdaptRequest, stop: Callable[[], bool]) -> bool:
     adaptation = _begin(request)
     with report.adapt_bar(adaptation.split.rows, adaptation.rows, shown=not request.json) as progress:
         finished = adaptation.run(progress, stop)
+    if finished:
+        # First what was found: a disk that fills while saving must not lose it.
+        _show(adaptation, request)
     if request.save is not None:
         adaptation.save(request.save)
     if not finished:
         _say(_interrupted(adaptation, request.save))
         return False
+    if request.save is not None and not request.json:
+        size = sum(file.stat().st_size for file in request.save.iterdir())
+        print(f"saved the {adaptation.best} model to {request.save} ({size / 1e6:.1f} MB)")
     if request.plot is not None:
         plot.plot_curves(adaptation.results, request.plot, title=_title(adaptation))
-    _show(adaptation, request)
     return True
 
 
@@ -131,9 +136,6 @@ def _show(adaptation: Adaptation, request: AdaptRequest) -> None:
     Console().print(report.result_grid(shown, best, title=_title(adaptation)))
     if len(adaptation.tracks) > 1:
         print(f"✓ {best}: best on the held-out rows, which also made the choice")
-    if request.save is not None:
-        size = sum(file.stat().st_size for file in request.save.iterdir())
-        print(f"saved the {best} model to {request.save} ({size / 1e6:.1f} MB)")
 
 
 def predict(directory: Path, source: Path, out: Path, *, json: bool) -> None:

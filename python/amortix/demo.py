@@ -16,6 +16,7 @@ from rich.console import Console
 
 from amortix import datasets, plot, report
 from amortix.adapt import Adaptation
+from amortix.checkpoint import write_atomically
 from amortix.data.table import Table
 from amortix.errors import AmortixError
 from amortix.model import AdaptedModel
@@ -26,19 +27,22 @@ def main() -> int:
     """Run the demonstration; the exit status."""
     parser = argparse.ArgumentParser(prog="python -m amortix.demo", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--plot", type=Path, default=Path("build/california.png"), help="picture to draw")
+    parser.add_argument("--results", type=Path, help="file for the results, a JSON object a line")
     arguments = parser.parse_args()
     try:
         arguments.plot.parent.mkdir(parents=True, exist_ok=True)
         plot.check_plot(arguments.plot)
-        demonstrate(arguments.plot)
+        results = demonstrate(arguments.plot)
+        if arguments.results is not None:
+            write_atomically(arguments.results, results.encode())
     except (AmortixError, OSError) as error:
         print(f"amortix: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def demonstrate(picture: Path) -> None:
-    """Fetch, adapt, compare, save, predict and draw."""
+def demonstrate(picture: Path) -> str:
+    """Fetch, adapt, compare, save, predict and draw; the results as JSON lines."""
     started = time.perf_counter()
     table = Table.open(datasets.fetch("california_housing"), target=datasets.CALIFORNIA.target)
     run = Adaptation.start(table, settings=Settings(offline=True))
@@ -53,6 +57,8 @@ def demonstrate(picture: Path) -> None:
     _round_trip(run)
     plot.plot_curves(run.results, picture, title=f"California housing, {held:,} rows held out")
     print(f"drew {picture}; {time.perf_counter() - started:.0f} s in all")
+    rows = (report.result_row(result, selected=result.regime == run.best) for result in run.results)
+    return "".join(report.json_line(row) + "\n" for row in rows)
 
 
 def _round_trip(run: Adaptation) -> None:
