@@ -46,7 +46,7 @@ DIRECTIONS = {
         "errors data batch learner checkpoint tabular files",
     ),
     "output": ("report plot", "errors tabular files adaptation"),
-    "program": ("cli commands demo", "core errors data checkpoint meta files adaptation output"),
+    "program": ("cli commands demo __main__", "core errors data checkpoint meta files adaptation output"),
 }
 MEMBERS = {member: group for group, (members, _) in DIRECTIONS.items() for member in members.split()}
 SAVES_CODE = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
