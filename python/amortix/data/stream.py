@@ -16,7 +16,8 @@ import numpy as np
 
 from amortix import _core
 from amortix.data._arrays import Floats, empty, whole
-from amortix.data.table import Reader, Table
+from amortix.data._sources import Reader
+from amortix.data.table import Table
 from amortix.errors import StateError
 
 Part = Literal["fit", "held", "all"]
