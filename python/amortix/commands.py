@@ -230,12 +230,12 @@ def info(directory: Path | None, *, json: bool) -> None:
         for row in rows:
             print(report.json_line(row))
         return
-    listed = rows[:1] if directory is not None else rows
-    for row in listed:
-        for key, value in row.items():
-            print(f"{key}: {value}")
-        print()
-    if directory is not None:
+    for key, value in rows[0].items():
+        print(f"{key}: {value}")
+    print()
+    if directory is None:
+        Console().print(report.learners_grid(rows[1:]))
+    else:
         Console().print(report.rows_grid(rows[1:], title="held-out rows"))
 
 

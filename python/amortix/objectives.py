@@ -13,20 +13,21 @@ from amortix.batch import Prediction
 
 
 class AbstractReadout(nn.Module, abc.ABC):
-    """From a head trained by least squares to a predictive distribution."""
+    """From what a query reads in its retained rows to a predictive distribution."""
 
     @abc.abstractmethod
     def sides(self, y: Tensor, outputs: int) -> Tensor:
-        """The head's right-hand sides ``[T, B, O]`` for targets ``[T, B]``."""
+        """What the rows carry, ``[T, B, O]``, for targets ``[T, B]``."""
 
     @abc.abstractmethod
-    def forward(self, mean: Tensor, uncertainty: Tensor, noise: Tensor) -> Prediction:
+    def forward(self, mean: Tensor, uncertainty: Tensor, noise: Tensor, share: Tensor) -> Prediction:
         """The prediction.
 
         Args:
-            mean: the head's output, ``[T, M, O]``.
-            uncertainty: variance of that output, ``[T, M]``.
-            noise: variance of an observation around it, ``[T, M]``.
+            mean: the trend with the local correction, ``[T, M, O]``.
+            uncertainty: variance of the local correction, ``[T, M]``.
+            noise: variance of an observation around the mean, ``[T, M]``.
+            share: how far the local correction counts, 0 .. 1, ``[T, M]``.
         """
 
 
@@ -38,34 +39,36 @@ class Gaussian(AbstractReadout):
         """``[T, B, 1]``."""
         return y.unsqueeze(2)
 
-    def forward(self, mean: Tensor, uncertainty: Tensor, noise: Tensor) -> Prediction:
+    def forward(self, mean: Tensor, uncertainty: Tensor, noise: Tensor, share: Tensor) -> Prediction:
         """Mean and variance, ``[T, M, 1]`` each."""
-        return Prediction(mean, (uncertainty + noise).unsqueeze(2))
+        return Prediction(mean, (share * uncertainty + noise).unsqueeze(2))
 
 
 @final
 class Indicator(AbstractReadout):
-    """Classification by least squares on class indicators, made probabilities by a learned calibration.
+    """Classification: a local correction by least squares on class indicators, made probabilities by a calibration.
 
-    The head estimates P(class) + error. A smooth floor, wider where the head is uncertain, keeps the estimate positive
-    and a learned power sharpens it: p ∝ (½(m + √(m² + 4e²)))^β with e² = e₀² + c·uncertainty.
+    The mean estimates P(class) + error. A smooth floor, wider where the rows are uncertain, keeps it positive and a
+    power sharpens it, p ∝ (½(m + √(m² + 4e²)))^β with e² = share·(e₀² + c·uncertainty) and β = 1 + share·b. Where the
+    correction does not count, the trend's probabilities pass unchanged.
     """
 
     def __init__(self):
         super().__init__()
         self.log_floor = nn.Parameter(torch.tensor(-3.0))
         self.log_spread = nn.Parameter(torch.tensor(-1.0))
-        self.log_power = nn.Parameter(torch.tensor(0.3))
+        self.power = nn.Parameter(torch.tensor(0.3))
 
     def sides(self, y: Tensor, outputs: int) -> Tensor:
         """Class indicators, ``[T, B, O]``."""
         return F.one_hot(y.long(), outputs).to(y.dtype)
 
-    def forward(self, mean: Tensor, uncertainty: Tensor, noise: Tensor) -> Prediction:
+    def forward(self, mean: Tensor, uncertainty: Tensor, noise: Tensor, share: Tensor) -> Prediction:
         """Class probabilities, ``[T, M, O]``."""
-        floor = (2 * self.log_floor).exp() + self.log_spread.exp() * uncertainty.unsqueeze(2)
-        positive = (mean + (mean.square() + 4 * floor).sqrt()) / 2
-        return Prediction(F.softmax(self.log_power.exp() * positive.clamp_min(1e-8).log(), dim=-1))
+        floor = share * ((2 * self.log_floor).exp() + self.log_spread.exp() * uncertainty)
+        positive = (mean + (mean.square() + 4 * floor.unsqueeze(2)).clamp_min(1e-12).sqrt()) / 2
+        power = 1 + share * self.power
+        return Prediction(F.softmax(power.unsqueeze(2) * positive.clamp_min(1e-6).log(), dim=-1))
 
 
 def excess(prediction: Prediction, signal: Tensor, *, classes: bool) -> Tensor:

@@ -29,7 +29,7 @@ def parametric(task: Task = "regression", *, sample: int = 512) -> AbstractLearn
     """
     predictor = LinearPredictor()
     if task == "regression":
-        adapter = ConjugateAdapter(EvidencePrior(predictor.groups), Gaussian())
+        adapter = ConjugateAdapter(EvidencePrior(predictor.groups))
     else:
         adapter = NewtonAdapter(EvidencePrior(predictor.groups, noise=1.0), sample=sample)
     return TaskStateLearner("parametric", task, adapter, predictor)
@@ -70,4 +70,4 @@ def implicit(
 def _adapter(task: Task, predictor: SpectralPredictor, sample: int, ascent: int) -> AbstractKernelAdapter:
     if task == "classification":
         return NewtonAdapter(EvidencePrior(predictor.groups, noise=1.0), sample=sample, ascent=ascent)
-    return KernelAdapter(EvidencePrior(predictor.groups), Gaussian(), sample=sample, ascent=ascent)
+    return KernelAdapter(EvidencePrior(predictor.groups), sample=sample, ascent=ascent)

@@ -79,6 +79,33 @@ def rows_grid(rows: Sequence[Mapping[str, Any]], *, title: str) -> Grid:
     return grid
 
 
+def learners_grid(cards: Sequence[Mapping[str, Any]]) -> Grid:
+    """The bundled learners with what their cards tell: size, training, excess risk over the oracle's, limits."""
+    grid = Grid(title="bundled learners", title_justify="left", box=SIMPLE_HEAD, caption_justify="left")
+    for heading in ("learner", "weights", "trained", "excess over the oracle's", "limits"):
+        grid.add_column(heading, justify="right" if heading in ("weights", "trained") else "left")
+    for card in cards:
+        grid.add_row(
+            card["name"],
+            f"{card.get('parameters', 0):,}",
+            f"{card.get('seconds', 0):.0f} s",
+            _ratios(card.get("curves", [])),
+            card.get("limits", ""),
+        )
+    return grid
+
+
+def _ratios(curves: Sequence[Mapping[str, Any]]) -> str:
+    """The first curve that has an oracle: ``linear 1.03 at k = 1, 1.00 at 1,000``."""
+    for curve in curves:
+        known = [row for row in curve["results"] if row["ratio"] is not None]
+        if known:
+            first, last = known[0], known[-1]
+            start = f"{curve['family']} {first['ratio']:.2f} at k = {first['step']}"
+            return f"{start}, {last['ratio']:.2f} at {last['step']:,}"
+    return ""
+
+
 @contextmanager
 def adapt_bar(total: int, done: int, *, shown: bool) -> Iterator[Callable[[Progress], None]]:
     """A progress bar on stderr with rows, rows/s, batches and the latest held-out scores; or nothing."""

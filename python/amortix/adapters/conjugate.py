@@ -15,7 +15,6 @@ References:
 
 from __future__ import annotations
 
-from functools import partial
 from typing import final
 
 import torch
@@ -24,7 +23,6 @@ from torch import Tensor
 from amortix.batch import Batch, Prediction, State
 from amortix.contracts import AbstractAdapter, AbstractKernelAdapter, AbstractPredictor, Head
 from amortix.moments import Moments, of_rows
-from amortix.objectives import AbstractReadout
 from amortix.prior import EvidencePrior
 from amortix.relevance import Latent
 
@@ -44,13 +42,11 @@ class ConjugateAdapter(AbstractAdapter):
 
     Args:
         prior: infers the damping.
-        readout: makes the head's output a prediction.
     """
 
-    def __init__(self, prior: EvidencePrior, readout: AbstractReadout):
+    def __init__(self, prior: EvidencePrior):
         super().__init__()
         self.prior = prior
-        self.readout = readout
 
     def init(self, tasks: int, features: int, outputs: int, predictor: AbstractPredictor) -> State:
         """Zero moments."""
@@ -59,13 +55,12 @@ class ConjugateAdapter(AbstractAdapter):
 
     def step(self, state: State, batch: Batch, predictor: AbstractPredictor) -> State:
         """Merge the batch's moments."""
-        sides = self.readout.sides(batch.y, state.value.shape[2])
-        new = of_rows(predictor.features(batch.x), sides, batch.weights())
+        new = of_rows(predictor.features(batch.x), _sides(batch.y), batch.weights())
         return _state(_moments(state).merge(new), state.age + 1)
 
     def predict(self, state: State, x: Tensor, predictor: AbstractPredictor) -> Prediction:
         """Solve for the head and apply it."""
-        return _read(self, _moments(state), predictor.features(x), predictor.group(x.shape[2]))
+        return _read(self.prior, _moments(state), predictor.features(x), predictor.group(x.shape[2]))
 
 
 @final
@@ -77,15 +72,13 @@ class KernelAdapter(AbstractKernelAdapter):
 
     Args:
         prior: infers the damping.
-        readout: makes the head's output a prediction.
         sample: R, rows that the latent is inferred from.
         ascent: steps on the sample's log evidence at each inference.
     """
 
-    def __init__(self, prior: EvidencePrior, readout: AbstractReadout, *, sample: int = 512, ascent: int = 20):
+    def __init__(self, prior: EvidencePrior, *, sample: int = 512, ascent: int = 20):
         super().__init__()
         self.prior = prior
-        self.readout = readout
         self.sample = sample
         self.ascent = ascent
 
@@ -97,16 +90,16 @@ class KernelAdapter(AbstractKernelAdapter):
 
     def step(self, state: State, batch: Batch, predictor: AbstractPredictor) -> State:
         """Merge the batch's moments; where the latent was inferred anew, all moments so far."""
-        moments, sides = _moments(state), partial(self.readout.sides, outputs=state.value.shape[2])
-        latent, beyond, refit = Latent.from_memory(state.memory).extend(batch, sides, self.ascent)
+        moments = _moments(state)
+        latent, beyond, refit = Latent.from_memory(state.memory).extend(batch, _sides, self.ascent)
         weight = batch.weights()
         if bool(refit.any()):
             chosen, log_relevance = latent.sample.select(refit), latent.kernel.relevance[refit]
-            redone = of_rows(predictor.features(chosen.x, log_relevance), sides(chosen.y), chosen.weight)
+            redone = of_rows(predictor.features(chosen.x, log_relevance), _sides(chosen.y), chosen.weight)
             moments = _replace(moments, refit, redone)
             weight = torch.where(refit[:, None], beyond, weight)
         features = predictor.features(batch.x, latent.kernel.relevance)
-        moments = moments.merge(of_rows(features, sides(batch.y), weight))
+        moments = moments.merge(of_rows(features, _sides(batch.y), weight))
         return _state(moments, state.age + 1, **latent.memory())
 
     def head(self, state: State, predictor: AbstractPredictor) -> Head:
@@ -118,13 +111,17 @@ class KernelAdapter(AbstractKernelAdapter):
     def predict(self, state: State, x: Tensor, predictor: AbstractPredictor) -> Prediction:
         """Solve for the head and apply it to the features under the task's latent."""
         features = predictor.features(x, Latent.from_memory(state.memory).kernel.relevance)
-        return _read(self, _moments(state), features, predictor.group(x.shape[2]))
+        return _read(self.prior, _moments(state), features, predictor.group(x.shape[2]))
 
 
-def _read(adapter: ConjugateAdapter | KernelAdapter, moments: Moments, features: Tensor, group: Tensor) -> Prediction:
-    posterior = adapter.prior(moments, group)
+def _sides(y: Tensor) -> Tensor:
+    return y.unsqueeze(2)
+
+
+def _read(prior: EvidencePrior, moments: Moments, features: Tensor, group: Tensor) -> Prediction:
+    posterior = prior(moments, group)
     noise = posterior.noise[:, None]
-    return adapter.readout(features @ posterior.mean, noise * posterior.leverage(features), noise)
+    return Prediction(features @ posterior.mean, (noise * posterior.leverage(features) + noise).unsqueeze(2))
 
 
 def _replace(moments: Moments, tasks: Tensor, new: Moments) -> Moments:

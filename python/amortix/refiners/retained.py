@@ -107,7 +107,7 @@ class RetainedContext(AbstractRefiner):
         mean = trend_gate * trend + local_gate * (local[..., :outputs] - trend_gate * local[..., outputs:])
         share = local_gate.squeeze(2)
         observed = share * noise[:, None] + (1 - share) * head.noise[:, None]
-        return self.readout(mean, share * spread, observed)
+        return self.readout(mean, spread, observed, share)
 
 
 def _with(task: State, distance: Tensor, kept_x: Tensor, kept_y: Tensor, query_x: Tensor) -> State:
