@@ -85,3 +85,18 @@ def test_coincident_features_are_solved_all_the_same():
     posterior = solve(moments, torch.zeros(6, dtype=torch.int64), torch.full((1, 1), -14.0), None)
     prediction = features @ posterior.mean
     torch.testing.assert_close(prediction, 3 * column, atol=1e-2, rtol=1e-2)
+
+
+def test_a_column_of_zeros_is_not_counted():
+    _, features, y, _ = problem()
+    torch.manual_seed(0)
+    prior = EvidencePrior(2)
+    torch.nn.init.normal_(prior.head[2].weight, std=0.3)  # as if trained
+    ones = torch.ones(4, 40)
+    wide = torch.cat([features, torch.zeros(4, 40, 3)], 2)
+    with torch.no_grad():
+        plain = prior(of_rows(features, y, ones), GROUP)
+        padded = prior(of_rows(wide, y, ones), torch.cat([GROUP, torch.ones(3, dtype=torch.int64)]))
+    torch.testing.assert_close(padded.log_damping, plain.log_damping, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(padded.mean[:, :5], plain.mean, atol=1e-4, rtol=1e-4)
+    assert float(padded.mean[:, 5:].abs().max()) == 0.0

@@ -89,7 +89,7 @@ class State:
     """What a learner carries between mini-batches: immutable, explicit, all of it tensors with a leading T.
 
     Attributes:
-        value: the current solution: parameters, a latent, or the query's prediction. ``[T, ...]``.
+        value: the current solution, as parameters or as the natural parameters that they are read from. ``[T, ...]``.
         memory: what else the update rule carries, by name. ``[T, ...]`` each.
         age: steps taken, ``[T]`` int64.
     """

@@ -15,7 +15,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -168,4 +167,4 @@ def card(name: str | Path) -> dict[str, Any]:
 
 def parameters(learner: AbstractLearner) -> int:
     """How many numbers were learned."""
-    return sum(int(torch.tensor(p.shape).prod()) for p in learner.parameters())
+    return sum(p.numel() for p in learner.parameters())

@@ -16,7 +16,7 @@ from amortix.learner import AbstractLearner
 from amortix.objectives import excess
 from amortix.oracles import oracle
 
-_CHUNK = 64  # tasks at a time: bounds memory, and changes no result
+_CHUNK = 64  # tasks at a time: bounds memory; tasks do not see each other
 
 
 def evaluate(

@@ -149,7 +149,8 @@ class EvidencePrior(nn.Module):
         posterior = solve(moments, group, log_damping, self.noise)
         target, used = _fixed_point(posterior)
         count = moments.count[:, None]
-        size = torch.bincount(group, minlength=len(self.start)).to(count.dtype)
+        active = (moments.second.diagonal(dim1=1, dim2=2) > 0).to(count.dtype)  # columns of zeros are not there
+        size = torch.zeros_like(log_damping).index_add(1, group, active).clamp_min(1.0)
         innovation = (target - log_damping).clamp(-4.0, 4.0)
         explained = 1 - posterior.noise / moments.power.clamp_min(1e-12)
         shared = [explained.clamp(-1.0, 1.0)[:, None]] + [count / (count + h) for h in _HALF_LIVES]
@@ -157,7 +158,7 @@ class EvidencePrior(nn.Module):
         token = torch.cat(
             [
                 torch.stack([f.expand_as(log_damping) for f in (*own, *shared)], dim=2),
-                torch.eye(len(size)).expand(len(count), -1, -1),
+                torch.eye(len(self.start)).expand(len(count), -1, -1),
             ],
             dim=2,
         )
