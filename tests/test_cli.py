@@ -156,7 +156,7 @@ def test_ctrl_c_saves_and_resume_ends_as_if_never_interrupted(tmp_path, table, l
         stopped = amortix(*options, "--save", tmp_path / "state", status=130)
     assert stopped.stdout == ""
     assert f"amortix adapt --resume {tmp_path / 'state'}" in stopped.stderr
-    resumed = rows_of(amortix("adapt", "--resume", tmp_path / "state", "--regime", "all", "--json"))
+    resumed = rows_of(amortix("adapt", "--resume", tmp_path / "state", "--json"))
     clock = ("seconds", "rows_per_s")
     assert [{k: v for k, v in row.items() if k not in clock} for row in resumed] == [
         {k: v for k, v in row.items() if k not in clock} for row in whole

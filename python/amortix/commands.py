@@ -6,7 +6,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,8 @@ def adapt(request: AdaptRequest, stop: Callable[[], bool]) -> bool:
     if request.plot is not None:
         plot.check_plot(request.plot)
     adaptation = _begin(request)
+    if request.resume is not None and adaptation.split.settings.offline:
+        request = replace(request, regime="all", baselines=True)  # what the interrupted call asked to compare
     with report.adapt_bar(adaptation.split.rows, adaptation.rows, shown=not request.json) as progress:
         finished = adaptation.run(progress, stop)
     if finished:
