@@ -150,11 +150,8 @@ HOSTS = re.compile(r"https?://([\w.-]+)")
 KNOWN_HOSTS = {
     "arxiv.org",
     "asv.readthedocs.io",
-    "crates.io",
     "doi.org",
     "github.com",
-    "index.crates.io",
-    "json-schema.org",
     "keepachangelog.com",
     "semver.org",
     "www.apache.org",
