@@ -17,7 +17,7 @@ from amortix.adapt import Adaptation
 from amortix.data.table import Table
 from amortix.errors import ConfigError, FormatError, LearnerError, SourceError, StateError
 from amortix.model import AdaptedModel
-from amortix.plan import HELD_ROWS, Settings, Split, infer_task
+from amortix.plan import HELD_ROWS, Settings, Split, check_rows, infer_task
 from amortix.pretrained import REGIMES
 
 SETTINGS = Settings(batch=128)
@@ -282,7 +282,7 @@ def test_settings_are_checked():
     with pytest.raises(ConfigError, match="holdout"):
         Settings(holdout=1.0)
     with pytest.raises(SourceError, match="1 row:"):
-        Split.of(Table.open(small.regression(1)), SETTINGS)
+        check_rows(Table.open(small.regression(1)))
 
 
 PEAK = """

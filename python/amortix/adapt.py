@@ -40,7 +40,7 @@ from amortix.encoder import ROWS, TableEncoder
 from amortix.errors import AmortixError, ConfigError, FormatError, LearnerError, StateError
 from amortix.learner import Task
 from amortix.model import AdaptedModel, check_state, state_arrays, state_from_arrays
-from amortix.plan import Floats, Settings, Split, first_rows, infer_task, with_classes
+from amortix.plan import Floats, Settings, Split, check_rows, first_rows, infer_task, with_classes
 from amortix.pretrained import REGIMES, Pretrained, file_of, resolve
 from amortix.track import Progress, Result, Track
 
@@ -94,6 +94,7 @@ class Adaptation:
             ConfigError: the budget is too small.
         """
         settings = settings or Settings()
+        check_rows(table)
         task = infer_task(table, task)
         table = with_classes(table) if task == "classification" else table
         origins = resolve(learners, task, _outputs(table))

@@ -53,6 +53,16 @@ class Settings:
             raise ConfigError(f"holdout must lie between 0 and 1, got {self.holdout}")
 
 
+def check_rows(table: Table) -> None:
+    """Refuse a table that is too short to be parted, with `SourceError`."""
+    if table.rows < FEWEST_ROWS:
+        plural = "row" if table.rows == 1 else "rows"
+        raise SourceError(
+            f"the table has {table.rows} {plural}: at least {FEWEST_ROWS} are needed, "
+            "some to learn from and some held out"
+        )
+
+
 @dataclass(frozen=True)
 class Split:
     """A table's rows, parted by a hash of the row number into those to learn from and those held out.
@@ -75,13 +85,7 @@ class Split:
 
     @classmethod
     def of(cls, table: Table, settings: Settings) -> Self:
-        """Part a table; `SourceError` where it has too few rows."""
-        if table.rows < FEWEST_ROWS:
-            plural = "row" if table.rows == 1 else "rows"
-            raise SourceError(
-                f"the table has {table.rows} {plural}: at least {FEWEST_ROWS} are needed, "
-                "some to learn from and some held out"
-            )
+        """Part a table of at least `FEWEST_ROWS` rows."""
         share = min(settings.holdout, HELD_ROWS / table.rows)
         while (held := _stream(table, settings, share, "held")).rows < FEWEST_ROWS // 5:
             share = (1 + share) / 2
