@@ -48,7 +48,9 @@ impl PyOrder {
             "all" => Part::All,
             _ => return Err(config_error(format!("`part` must be fit, held or all, not {part:?}"))),
         };
-        Order::new(&sizes, Settings { seed, shuffle, shard, holdout, part }).map(Self).map_err(exception)
+        Order::new(&sizes, Settings { seed, shuffle, window: None, shard, holdout, part })
+            .map(Self)
+            .map_err(exception)
     }
 
     fn fill(
@@ -61,7 +63,7 @@ impl PyOrder {
     ) -> PyResult<Option<(usize, usize, u64, u64)>> {
         let mut rows = lend_mut::<i64, Ix1>("rows", rows)?;
         let rows = rows.as_slice_mut()?;
-        let found = enter(py, || Ok(self.0.fill(epoch, Position { ordinal, offset }, rows)))?;
+        let found = enter(py, || Ok(self.0.fill(epoch, Position { ordinal, offset }, u64::MAX, rows)))?;
         Ok(found.map(|f| (f.count, f.group, f.next.ordinal, f.next.offset)))
     }
 

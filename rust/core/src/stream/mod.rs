@@ -1,9 +1,12 @@
 //! Streams over tables: which rows come next (`order`), where they come from (`source`), how they reach the caller's
 //! memory (`gather` for arrays, `table` for files).
 
+pub mod block;
+pub mod engine;
 pub mod gather;
 pub mod order;
 mod permutation;
+pub mod reading;
 pub mod source;
 pub mod table;
 

@@ -1,4 +1,9 @@
 //! Which row comes at which place: a pure function of (seed, epoch, position).
+//!
+//! A table is groups of rows; a shard is a range of its rows, so that it touches the groups of its range only. With a
+//! window, a group is shuffled window by window, in the order of the file; without one, as a whole.
+
+use std::ops::Range;
 
 use rayon::prelude::*;
 
@@ -9,6 +14,8 @@ use super::Permutation;
 
 /// Rows that one call looks at, at most: between calls a signal can be answered.
 const SCAN: u64 = 1 << 22;
+/// Fewer places than this are worked out by the calling thread: waking others takes longer.
+const ALONE: usize = 4096;
 /// The hash that holds rows out has a key of its own, so that no seed, epoch or shuffle moves a row across.
 const HOLDOUT_KEY: u64 = 0x686F_6C64_6F75_7400;
 
@@ -28,9 +35,11 @@ pub enum Part {
 pub struct Settings {
     /// Seed of the shuffle.
     pub seed: u64,
-    /// Whether groups, and rows within each group, come in random order.
+    /// Whether groups, and rows within each window, come in random order.
     pub shuffle: bool,
-    /// This shard and the number of shards: row `r` belongs to shard `r mod count`.
+    /// Rows that are shuffled together; None for a whole group.
+    pub window: Option<u64>,
+    /// This shard and the number of shards, which split the rows into equal ranges.
     pub shard: (u64, u64),
     /// Share of rows held out.
     pub holdout: f64,
@@ -39,7 +48,7 @@ pub struct Settings {
 }
 
 /// A place in an epoch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Position {
     /// How many groups are finished.
     pub ordinal: u64,
@@ -58,9 +67,23 @@ pub struct Found {
     pub next: Position,
 }
 
+/// Rows that come together: of one group, in one window.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Span {
+    /// The group.
+    pub group: usize,
+    /// Rows within the group.
+    pub rows: Range<u64>,
+    /// The place of its first row; the others follow without a gap.
+    pub at: Position,
+}
+
 /// The order of a table's rows.
 pub struct Order {
     starts: Vec<u64>,
+    /// The groups of the shard, and the rows of the table that are its own.
+    groups: Range<usize>,
+    shard: Range<u64>,
     settings: Settings,
     cut: u64,
     key: Key,
@@ -85,44 +108,112 @@ impl Order {
                 settings.holdout
             )));
         }
+        if settings.window == Some(0) {
+            return Err(Error::Config("`window` must be at least 1 row, or None for whole groups".into()));
+        }
         let mut starts = vec![0u64];
         for (i, size) in groups.iter().enumerate() {
             let end = starts[i].checked_add(*size).filter(|&end| end <= i64::MAX as u64);
             starts.push(end.ok_or_else(|| Error::Config("the table has more rows than fit 63 bits".into()))?);
         }
+        let rows = starts[groups.len()];
+        let shard = share(rows, index, count)..share(rows, index + 1, count);
+        // Groups that begin before the shard's end and end after its beginning.
+        let first = starts.partition_point(|&start| start <= shard.start).saturating_sub(1);
+        let last = starts.partition_point(|&start| start < shard.end).max(first);
+        let groups = first..if shard.is_empty() { first } else { last };
         let cut = (settings.holdout * 2f64.powi(64)) as u64;
-        Ok(Self { starts, settings, cut, key: Key::new(settings.seed) })
+        Ok(Self { starts, groups, shard, settings, cut, key: Key::new(settings.seed) })
     }
 
-    /// Find the next rows, all of one group, as row numbers within it; fewer than asked for where the group ends.
+    /// Find the next rows, all of one group and before the place `until` in it, as row numbers within the group.
     ///
-    /// None at the end of the epoch. A call may find no row and yet not be at the end.
-    pub fn fill(&self, epoch: u64, at: Position, rows: &mut [i64]) -> Option<Found> {
-        let groups = self.starts.len() as u64 - 1;
-        if at.ordinal >= groups {
-            return None;
+    /// Fewer than asked for where the group ends, None at the end of the epoch. A call may find no row and yet not be
+    /// at the end.
+    pub fn fill(&self, epoch: u64, at: Position, until: u64, rows: &mut [i64]) -> Option<Found> {
+        let (group, own) = self.group(epoch, at.ordinal)?;
+        let end = own.end - own.start;
+        let mut found = Found { count: 0, group, next: at };
+        let stop = end.min(until).min(at.offset.saturating_add(SCAN));
+        while found.next.offset < stop && found.count < rows.len() {
+            let left = (stop - found.next.offset).min((rows.len() - found.count) as u64) as usize;
+            let fresh = &mut rows[found.count..found.count + left];
+            self.places(epoch, group, &own, found.next.offset, fresh);
+            found.count += self.kept(self.starts[group], fresh);
+            found.next.offset += left as u64;
         }
-        let group =
-            self.shuffled(groups, self.key.child(epoch, u64::MAX)).map_or(at.ordinal, |p| p.at(at.ordinal));
-        let (start, end) = (self.starts[group as usize], self.starts[group as usize + 1]);
-        let order = self.shuffled(end - start, self.key.child(epoch, group));
-        let (mut offset, mut count) = (at.offset, 0);
-        let last = (end - start).min(at.offset.saturating_add(SCAN));
-        while offset < last && count < rows.len() {
-            let row = order.as_ref().map_or(offset, |p| p.at(offset));
-            if self.keeps(start + row) {
-                rows[count] = row as i64;
-                count += 1;
+        if found.next.offset >= end {
+            found.next = Position { ordinal: at.ordinal + 1, offset: 0 };
+        }
+        Some(found)
+    }
+
+    /// Find the next rows as row numbers of the table, across groups: how many, and where the next call goes on.
+    ///
+    /// Fewer than asked for at the end of the epoch only.
+    ///
+    /// # Errors
+    /// Those of `tick`, which is asked now and then whether to go on.
+    pub fn fill_table(
+        &self,
+        epoch: u64,
+        mut at: Position,
+        rows: &mut [i64],
+        tick: &dyn Fn() -> Result<()>,
+    ) -> Result<(usize, Position)> {
+        let mut count = 0;
+        while count < rows.len() {
+            let Some(found) = self.fill(epoch, at, u64::MAX, &mut rows[count..]) else { break };
+            let start = self.starts[found.group] as i64;
+            rows[count..count + found.count].iter_mut().for_each(|row| *row += start);
+            if found.count == 0 {
+                tick()?;
             }
-            offset += 1;
+            (count, at) = (count + found.count, found.next);
         }
-        let finished = offset >= end - start;
-        let next = if finished {
-            Position { ordinal: at.ordinal + 1, offset: 0 }
-        } else {
-            Position { offset, ..at }
+        Ok((count, at))
+    }
+
+    /// The rows that come together at this place and after it; None at the end of the epoch.
+    ///
+    /// Shuffled rows are needed whole, from the beginning of their window; others from this place on.
+    #[must_use]
+    pub fn span(&self, epoch: u64, at: Position) -> Option<Span> {
+        let (group, own) = self.group(epoch, at.ordinal)?;
+        let size = own.end - own.start;
+        let offset = at.offset.min(size);
+        let (first, end) = match (self.settings.shuffle, self.settings.window) {
+            (false, _) => (offset, size),
+            (true, None) => (0, size),
+            (true, Some(window)) => {
+                let first = offset / window * window;
+                (first, size.min(first.saturating_add(window)))
+            }
         };
-        Some(Found { count, group: group as usize, next })
+        let rows = own.start + first..own.start + end;
+        Some(Span { group, rows, at: Position { ordinal: at.ordinal, offset: first } })
+    }
+
+    /// The same place, or the beginning of the next group where this one is finished.
+    #[must_use]
+    pub fn after(&self, epoch: u64, at: Position) -> Position {
+        match self.group(epoch, at.ordinal) {
+            Some((_, own)) if at.offset < own.end - own.start => at,
+            _ => Position { ordinal: at.ordinal + 1, offset: 0 },
+        }
+    }
+
+    /// The most rows that come together.
+    #[must_use]
+    pub fn largest_window(&self) -> u64 {
+        let sizes = self.groups.clone().map(|group| self.starts[group + 1] - self.starts[group]);
+        sizes.max().unwrap_or(0).min(self.settings.window.unwrap_or(u64::MAX))
+    }
+
+    /// Whether rows are shuffled.
+    #[must_use]
+    pub fn shuffles(&self) -> bool {
+        self.settings.shuffle
     }
 
     /// How many rows an epoch has; `tick` is asked now and then whether to go on.
@@ -130,31 +221,108 @@ impl Order {
     /// # Errors
     /// Those of `tick`.
     pub fn count(&self, tick: &dyn Fn() -> Result<()>) -> Result<u64> {
-        let rows = self.starts.last().copied().unwrap_or(0);
+        if self.settings.part == Part::All || (self.cut == 0 && self.settings.part == Part::Fit) {
+            return Ok(self.shard.end - self.shard.start);
+        }
         let mut total = 0;
-        for start in (0..rows).step_by(SCAN as usize) {
+        for start in self.shard.clone().step_by(SCAN as usize) {
             tick()?;
-            let part = start..rows.min(start + SCAN);
+            let part = start..self.shard.end.min(start.saturating_add(SCAN));
             total +=
                 parallel::run(|| Ok(part.into_par_iter().filter(|&row| self.keeps(row)).count() as u64))?;
         }
         Ok(total)
     }
 
-    fn shuffled(&self, n: u64, key: Key) -> Option<Permutation> {
-        self.settings.shuffle.then(|| Permutation::new(n, key))
+    /// The group at this place of the epoch, and its rows that are the shard's.
+    fn group(&self, epoch: u64, ordinal: u64) -> Option<(usize, Range<u64>)> {
+        let count = self.groups.len() as u64;
+        if ordinal >= count {
+            return None;
+        }
+        let place = if self.settings.shuffle {
+            Permutation::new(count, self.key.child(epoch, u64::MAX)).at(ordinal)
+        } else {
+            ordinal
+        };
+        let group = self.groups.start + place as usize;
+        let (start, end) = (self.starts[group], self.starts[group + 1]);
+        Some((group, start.max(self.shard.start) - start..end.min(self.shard.end) - start))
+    }
+
+    /// The rows at places `offset..` of a group, whether kept or not.
+    fn places(&self, epoch: u64, group: usize, own: &Range<u64>, offset: u64, rows: &mut [i64]) {
+        if !self.settings.shuffle {
+            rows.iter_mut().zip(own.start + offset..).for_each(|(row, place)| *row = place as i64);
+            return;
+        }
+        let size = own.end - own.start;
+        let window = self.settings.window.unwrap_or(size).min(size);
+        let key = self.key.child(epoch, group as u64);
+        let mut done = 0;
+        while done < rows.len() {
+            let place = offset + done as u64;
+            let (number, inside) = (place / window, place % window);
+            let first = number * window;
+            let length = window.min(size - first);
+            let left = ((length - inside) as usize).min(rows.len() - done);
+            // The first window has the key of the group, so that a window of the whole group is no window at all.
+            let key = if number == 0 { key } else { key.child(number, 0) };
+            let order = Permutation::new(length, key);
+            let row = |i: u64| (own.start + first + order.at(inside + i)) as i64;
+            fill_with(&mut rows[done..done + left], row);
+            done += left;
+        }
+    }
+
+    /// Move the rows that belong to the stream to the front; how many.
+    fn kept(&self, start: u64, rows: &mut [i64]) -> usize {
+        if self.settings.part == Part::All {
+            return rows.len();
+        }
+        let mut count = 0;
+        for i in 0..rows.len() {
+            rows[count] = rows[i];
+            count += usize::from(self.keeps(start + rows[i] as u64));
+        }
+        count
     }
 
     fn keeps(&self, row: u64) -> bool {
-        let (index, count) = self.settings.shard;
         let held = || hash::mix(HOLDOUT_KEY, row) < self.cut;
-        row % count == index
-            && match self.settings.part {
-                Part::All => true,
-                Part::Held => held(),
-                Part::Fit => !held(),
-            }
+        match self.settings.part {
+            Part::All => true,
+            Part::Held => held(),
+            Part::Fit => !held(),
+        }
     }
+}
+
+/// Where a share of `rows` ends, `index` of `count` equal ones.
+fn share(rows: u64, index: u64, count: u64) -> u64 {
+    (u128::from(rows) * u128::from(index) / u128::from(count)) as u64
+}
+
+/// `rows[i] = row(i)`, on all cores where there are many. A process that cannot start threads does it alone.
+fn fill_with(rows: &mut [i64], row: impl Fn(u64) -> i64 + Sync) {
+    let alone = |first: usize, rows: &mut [i64]| {
+        rows.iter_mut().enumerate().for_each(|(i, out)| *out = row((first + i) as u64));
+    };
+    if rows.len() > ALONE {
+        let split = |rows: &mut [i64]| {
+            let work = rows.par_chunks_mut(ALONE).enumerate();
+            work.for_each(|(chunk, rows)| alone(chunk * ALONE, rows));
+        };
+        if parallel::run(|| {
+            split(rows);
+            Ok(())
+        })
+        .is_ok()
+        {
+            return;
+        }
+    }
+    alone(0, rows);
 }
 
 #[cfg(test)]
@@ -163,13 +331,13 @@ mod tests {
     use proptest::prelude::*;
 
     fn settings(seed: u64, shuffle: bool) -> Settings {
-        Settings { seed, shuffle, shard: (0, 1), holdout: 0.0, part: Part::All }
+        Settings { seed, shuffle, window: None, shard: (0, 1), holdout: 0.0, part: Part::All }
     }
 
     /// Global row numbers from a position to the end of the epoch, with the positions between batches.
     fn read(order: &Order, epoch: u64, mut at: Position, batch: usize) -> (Vec<u64>, Vec<(usize, Position)>) {
         let (mut rows, mut places, mut buffer) = (vec![], vec![], vec![0; batch]);
-        while let Some(found) = order.fill(epoch, at, &mut buffer) {
+        while let Some(found) = order.fill(epoch, at, u64::MAX, &mut buffer) {
             rows.extend(buffer[..found.count].iter().map(|&r| r as u64 + order.starts[found.group]));
             at = found.next;
             places.push((rows.len(), at));
@@ -183,12 +351,13 @@ mod tests {
         #[test]
         fn shards_and_parts_split_the_rows(
             groups in prop::collection::vec(0u64..60, 0..7), seed: u64, epoch: u64, shuffle: bool,
-            shards in 1u64..5, holdout in 0.0f64..0.9, batch in 1usize..40,
+            shards in 1u64..5, holdout in 0.0f64..0.9, batch in 1usize..40, window in prop::option::of(1u64..80),
         ) {
             let mut all = vec![];
             for part in [Part::Fit, Part::Held] {
                 for shard in 0..shards {
-                    let settings = Settings { shard: (shard, shards), holdout, part, ..settings(seed, shuffle) };
+                    let shard = (shard, shards);
+                    let settings = Settings { window, shard, holdout, part, ..settings(seed, shuffle) };
                     let order = Order::new(&groups, settings).unwrap();
                     let (rows, _) = read(&order, epoch, START, batch);
                     prop_assert_eq!(order.count(&|| Ok(())).unwrap(), rows.len() as u64);
@@ -200,13 +369,75 @@ mod tests {
         }
 
         #[test]
-        fn any_position_resumes(groups in prop::collection::vec(0u64..60, 1..7), seed: u64, batch in 1usize..40) {
-            let order = Order::new(&groups, settings(seed, true)).unwrap();
+        fn any_position_resumes(
+            groups in prop::collection::vec(0u64..60, 1..7), seed: u64, batch in 1usize..40,
+            window in prop::option::of(1u64..80),
+        ) {
+            let order = Order::new(&groups, Settings { window, ..settings(seed, true) }).unwrap();
             let (rows, places) = read(&order, 3, START, batch);
             for (done, place) in places {
                 prop_assert_eq!(&read(&order, 3, place, batch).0, &rows[done..]);
             }
         }
+    }
+
+    proptest! {
+        /// Spans are what a reader has to have at hand: together they cover the epoch, and each covers its places.
+        #[test]
+        fn spans_hold_the_rows_of_their_places(
+            groups in prop::collection::vec(0u64..60, 0..7), seed: u64, shuffle: bool,
+            shards in 1u64..5, window in prop::option::of(1u64..80),
+        ) {
+            let mut covered = 0;
+            for shard in 0..shards {
+                let settings = Settings { window, shard: (shard, shards), ..settings(seed, shuffle) };
+                let order = Order::new(&groups, settings).unwrap();
+                let (mut at, mut rows) = (START, [0; 64]);
+                while let Some(span) = order.span(2, at) {
+                    prop_assert!(span.rows.end - span.rows.start <= order.largest_window() || !shuffle);
+                    let end = at.offset + span.rows.end - span.rows.start;
+                    let found = order.fill(2, at, end, &mut rows).unwrap();
+                    prop_assert_eq!(found.group, span.group);
+                    let mut seen: Vec<u64> = rows[..found.count].iter().map(|&row| row as u64).collect();
+                    seen.sort_unstable();
+                    prop_assert_eq!(seen, span.rows.collect::<Vec<_>>());
+                    covered += found.count as u64;
+                    at = found.next;
+                }
+            }
+            prop_assert_eq!(covered, groups.iter().sum::<u64>());
+        }
+    }
+
+    #[test]
+    fn a_window_of_the_whole_group_changes_nothing() {
+        let whole = Order::new(&[50, 70], settings(9, true)).unwrap();
+        let window = Order::new(&[50, 70], Settings { window: Some(70), ..settings(9, true) }).unwrap();
+        assert_eq!(read(&whole, 1, START, 9), read(&window, 1, START, 9));
+    }
+
+    #[test]
+    fn rows_beyond_32_bits_are_reached() {
+        let size = 1u64 << 40;
+        let order =
+            Order::new(&[size, size], Settings { window: Some(1 << 33), ..settings(5, true) }).unwrap();
+        let mut rows = [0; 1000];
+        let at = Position { ordinal: 1, offset: size - 600 };
+        let found = order.fill(0, at, u64::MAX, &mut rows).unwrap();
+        assert_eq!((found.count, found.next), (600, Position { ordinal: 2, offset: 0 }));
+        assert!(rows[..600].iter().all(|&row| (size - (1 << 33)..size).contains(&(row as u64))));
+        let (count, _) = order.fill_table(0, START, &mut rows, &|| Ok(())).unwrap();
+        assert_eq!(count, 1000);
+        assert!(rows.iter().any(|&row| row > i64::from(u32::MAX)));
+    }
+
+    #[test]
+    fn many_rows_at_once_are_the_rows_of_small_calls() {
+        let order = Order::new(&[9000, 20_000], settings(2, true)).unwrap();
+        let mut at_once = vec![0; 29_000];
+        let (count, next) = order.fill_table(0, START, &mut at_once, &|| Ok(())).unwrap();
+        assert_eq!((count, next), (29_000, Position { ordinal: 2, offset: 0 }));
+        assert_eq!(at_once.iter().map(|&r| r as u64).collect::<Vec<_>>(), read(&order, 0, START, 100).0);
     }
 
     #[test]
@@ -230,6 +461,7 @@ mod tests {
         for bad in [
             Settings { shard: (1, 1), ..settings(0, true) },
             Settings { shard: (0, 0), ..settings(0, true) },
+            Settings { window: Some(0), ..settings(0, true) },
             Settings { holdout: 1.0, ..settings(0, true) },
             Settings { holdout: f64::NAN, ..settings(0, true) },
         ] {
