@@ -30,11 +30,12 @@ struct PyOrder(Order);
 #[pymethods]
 impl PyOrder {
     #[new]
-    #[pyo3(signature = (groups, *, seed, shuffle, shard, holdout, part))]
+    #[pyo3(signature = (groups, *, seed, shuffle, window, shard, holdout, part))]
     fn new(
         groups: &Bound<'_, PyAny>,
         seed: u64,
         shuffle: bool,
+        window: Option<u64>,
         shard: (u64, u64),
         holdout: f64,
         part: &str,
@@ -48,23 +49,23 @@ impl PyOrder {
             "all" => Part::All,
             _ => return Err(config_error(format!("`part` must be fit, held or all, not {part:?}"))),
         };
-        Order::new(&sizes, Settings { seed, shuffle, window: None, shard, holdout, part })
+        Order::new(&sizes, Settings { seed, shuffle, window, shard, holdout, part })
             .map(Self)
             .map_err(exception)
     }
 
-    fn fill(
+    fn fill_table(
         &self,
         py: Python<'_>,
         epoch: u64,
         ordinal: u64,
         offset: u64,
         rows: &Bound<'_, PyAny>,
-    ) -> PyResult<Option<(usize, usize, u64, u64)>> {
+    ) -> PyResult<(usize, u64, u64)> {
         let mut rows = lend_mut::<i64, Ix1>("rows", rows)?;
-        let rows = rows.as_slice_mut()?;
-        let found = enter(py, || Ok(self.0.fill(epoch, Position { ordinal, offset }, u64::MAX, rows)))?;
-        Ok(found.map(|f| (f.count, f.group, f.next.ordinal, f.next.offset)))
+        let (rows, at) = (rows.as_slice_mut()?, Position { ordinal, offset });
+        let (count, next) = enter_ticking(py, |tick| self.0.fill_table(epoch, at, rows, tick))?;
+        Ok((count, next.ordinal, next.offset))
     }
 
     fn count(&self, py: Python<'_>) -> PyResult<u64> {

@@ -1,13 +1,32 @@
 //! Rows of an array in memory, of any number type and layout, as float32.
 
 use ndarray::ArrayView2;
+use rayon::prelude::*;
 
-use crate::{Error, Result};
+use crate::{Error, Result, parallel};
+
+/// Fewer numbers than this are copied by the calling thread: waking others takes longer.
+const ALONE: usize = 1 << 16;
 
 /// A number type that a table may hold.
-pub trait Number: Copy {
+pub trait Number: Copy + Sync {
     /// The nearest float32; infinite where it is too large.
     fn single(self) -> f32;
+
+    /// All of a slice.
+    fn singles(from: &[Self], to: &mut [f32]) {
+        from.iter().zip(to).for_each(|(from, to)| *to = from.single());
+    }
+}
+
+impl Number for f32 {
+    fn single(self) -> f32 {
+        self
+    }
+
+    fn singles(from: &[Self], to: &mut [f32]) {
+        to.copy_from_slice(from);
+    }
 }
 
 macro_rules! numbers {
@@ -19,7 +38,7 @@ macro_rules! numbers {
         })*
     };
 }
-numbers!(f32, f64, i8, i16, i32, i64, u8, u16, u32, u64);
+numbers!(f64, i8, i16, i32, i64, u8, u16, u32, u64);
 
 impl Number for bool {
     fn single(self) -> f32 {
@@ -36,35 +55,66 @@ pub struct Unfit {
     pub column: usize,
 }
 
-/// Copy the given columns of the given rows to `out`, `[rows, columns]`; stop at the first number that does not fit.
+/// Copy the given columns of the given rows to `out`, `[rows, columns]`; the first number that does not fit.
+///
+/// What is written beyond such a number is of no use.
 ///
 /// # Errors
-/// `Array` where a row or column is outside the array, or `out` has another size.
+/// `Array` where a row or column is outside the array, or the mini-batches do not hold as many rows.
 pub fn gather_into<T: Number>(
     x: ArrayView2<'_, T>,
     columns: &[i64],
     rows: &[i64],
     out: &mut [f32],
 ) -> Result<Option<Unfit>> {
-    let (height, width) = x.dim();
-    if Some(out.len()) != rows.len().checked_mul(columns.len()) {
-        return Err(Error::Array(format!("`out` must be [{}, {}]", rows.len(), columns.len())));
+    let ((height, width), wide) = (x.dim(), columns.len());
+    if Some(out.len()) != rows.len().checked_mul(wide) {
+        return Err(Error::Array(format!("`out` must be [{}, {wide}]", rows.len())));
     }
     inside("rows", rows, height)?;
     inside("columns", columns, width)?;
-    if columns.is_empty() {
+    if out.is_empty() {
         return Ok(None);
     }
-    for (&row, to) in rows.iter().zip(out.chunks_mut(columns.len())) {
-        let from = x.row(row as usize);
-        for (position, (&column, to)) in columns.iter().zip(to).enumerate() {
-            *to = from[column as usize].single();
-            if !to.is_finite() {
-                return Ok(Some(Unfit { row, column: position }));
+    let copy = |(rows, out): (&[i64], &mut [f32])| copy(x, columns, rows, out);
+    if out.len() < ALONE {
+        return Ok(copy((rows, out)));
+    }
+    let each = (ALONE / wide).max(1);
+    parallel::run(|| {
+        let work = rows.par_chunks(each).zip(out.par_chunks_mut(each * wide));
+        Ok(work.map(copy).find_map_first(|unfit| unfit))
+    })
+}
+
+fn copy<T: Number>(x: ArrayView2<'_, T>, columns: &[i64], rows: &[i64], out: &mut [f32]) -> Option<Unfit> {
+    let (first, width) = (columns[0] as usize, columns.len());
+    let adjacent = columns.iter().zip(first..).all(|(&column, expected)| column as usize == expected);
+    match x.as_slice() {
+        Some(numbers) if adjacent => {
+            for (&row, to) in rows.iter().zip(out.chunks_exact_mut(width)) {
+                T::singles(&numbers[row as usize * x.ncols() + first..][..width], to);
+            }
+        }
+        _ => {
+            for (&row, to) in rows.iter().zip(out.chunks_exact_mut(width)) {
+                let from = x.row(row as usize);
+                to.iter_mut().zip(columns).for_each(|(to, &column)| *to = from[column as usize].single());
             }
         }
     }
-    Ok(None)
+    // Looked at afterwards, when they are in the cache: in between it would hold up the reads of the next rows.
+    if finite(out) {
+        return None;
+    }
+    let place = out.iter().position(|v| !v.is_finite())?;
+    Some(Unfit { row: rows[place / columns.len()], column: place % columns.len() })
+}
+
+/// Whether all are finite, without a branch for each.
+fn finite(values: &[f32]) -> bool {
+    const EXPONENT: u32 = 0x7F80_0000;
+    values.iter().fold(true, |all, value| all & (value.to_bits() & EXPONENT != EXPONENT))
 }
 
 fn inside(name: &str, indices: &[i64], size: usize) -> Result<()> {
@@ -102,5 +152,21 @@ mod tests {
         assert!(gather_into(x.view(), &[0], &[-1, 1], &mut out).is_err());
         assert!(gather_into(x.view(), &[0], &[1], &mut out).is_err());
         assert_eq!(gather_into(x.view(), &[], &[1], &mut []), Ok(None));
+    }
+
+    #[test]
+    fn many_rows_are_copied_in_parallel_to_the_same_place() {
+        let x = Array2::from_shape_fn((5000, 32), |(r, c)| (r * 32 + c) as f64);
+        let rows: Vec<i64> = (0..5000).map(|i| i * 7 % 5000).collect();
+        let columns: Vec<i64> = (0..32).collect();
+        let mut out = vec![0.0; 5000 * 32];
+        assert_eq!(gather_into(x.view(), &columns, &rows, &mut out), Ok(None));
+        let expected: Vec<f32> =
+            rows.iter().flat_map(|&r| (0..32).map(move |c| (r * 32 + c) as f32)).collect();
+        assert_eq!(out, expected);
+        let unfit = x.mapv(|v| if v >= 130_000.0 { f64::NAN } else { v });
+        let first = rows.iter().find(|&&row| row * 32 + 31 >= 130_000).copied();
+        let found = gather_into(unfit.view(), &columns, &rows, &mut out).unwrap();
+        assert_eq!(found.map(|unfit| unfit.row), first);
     }
 }

@@ -269,8 +269,7 @@ impl Order {
             // The first window has the key of the group, so that a window of the whole group is no window at all.
             let key = if number == 0 { key } else { key.child(number, 0) };
             let order = Permutation::new(length, key);
-            let row = |i: u64| (own.start + first + order.at(inside + i)) as i64;
-            fill_with(&mut rows[done..done + left], row);
+            fill(&order, inside, own.start + first, &mut rows[done..done + left]);
             done += left;
         }
     }
@@ -303,26 +302,17 @@ fn share(rows: u64, index: u64, count: u64) -> u64 {
     (u128::from(rows) * u128::from(index) / u128::from(count)) as u64
 }
 
-/// `rows[i] = row(i)`, on all cores where there are many. A process that cannot start threads does it alone.
-fn fill_with(rows: &mut [i64], row: impl Fn(u64) -> i64 + Sync) {
-    let alone = |first: usize, rows: &mut [i64]| {
-        rows.iter_mut().enumerate().for_each(|(i, out)| *out = row((first + i) as u64));
+/// The places that follow `first`, each plus `start`, on all cores where there are many.
+fn fill(order: &Permutation, first: u64, start: u64, rows: &mut [i64]) {
+    let split = |rows: &mut [i64]| {
+        let work = rows.par_chunks_mut(ALONE).enumerate();
+        work.for_each(|(chunk, rows)| order.fill(first + (chunk * ALONE) as u64, start, rows));
+        Ok(())
     };
-    if rows.len() > ALONE {
-        let split = |rows: &mut [i64]| {
-            let work = rows.par_chunks_mut(ALONE).enumerate();
-            work.for_each(|(chunk, rows)| alone(chunk * ALONE, rows));
-        };
-        if parallel::run(|| {
-            split(rows);
-            Ok(())
-        })
-        .is_ok()
-        {
-            return;
-        }
+    // A process that cannot start threads does it alone.
+    if rows.len() <= ALONE || parallel::run(|| split(rows)).is_err() {
+        order.fill(first, start, rows);
     }
-    alone(0, rows);
 }
 
 #[cfg(test)]

@@ -1,30 +1,34 @@
 //! Pseudo-random permutations of `0..n` that need no memory.
 
+use pulp::Arch;
+
 use crate::hash;
 use crate::rng::Key;
 
 const ROUNDS: usize = 8;
+/// Indices that are worked on side by side.
+const LANES: usize = 32;
 
-/// A permutation of `0..n`: a Feistel network on the next power of two, walked until it lands below `n`.
+/// A permutation of `0..n`: a Feistel network on a grid of `height * width` cells, few more than `n`, walked until it
+/// lands below `n`.
 ///
-/// Reference: Black, Rogaway, "Ciphers with arbitrary finite domains", CT-RSA 2002 (cycle walking).
+/// A round adds a hash of the column to the row, modulo the height, or a hash of the row to the column.
+///
+/// Reference: Black, Rogaway, "Ciphers with arbitrary finite domains", CT-RSA 2002 (generalised Feistel, cycle walking).
 pub(crate) struct Permutation {
     n: u64,
-    right_bits: u32,
-    left_mask: u64,
-    right_mask: u64,
+    height: u64,
+    width: u64,
     keys: [u64; ROUNDS],
 }
 
 impl Permutation {
     pub(crate) fn new(n: u64, key: Key) -> Self {
-        // At least eight bits: halves of two bits have so few round functions that some orders come up more often.
-        let bits = (u64::BITS - n.saturating_sub(1).leading_zeros()).max(8);
-        let right_bits = bits / 2;
-        let left_bits = bits - right_bits;
-        let mask = |bits: u32| (1u64 << bits) - 1;
+        // At least 16 cells a side: smaller sides have so few round functions that some orders come up more often.
+        let width = n.isqrt().max(15) + 1;
+        let height = n.div_ceil(width).max(16);
         let keys = std::array::from_fn(|round| key.child(round as u64, n).bits());
-        Self { n, right_bits, left_mask: mask(left_bits), right_mask: mask(right_bits), keys }
+        Self { n, height, width, keys }
     }
 
     /// Where `index` goes; `index` must be below `n`.
@@ -38,13 +42,106 @@ impl Permutation {
         }
     }
 
-    fn scramble(&self, value: u64) -> u64 {
-        let (mut left, mut right) = (value >> self.right_bits, value & self.right_mask);
-        for keys in self.keys.chunks_exact(2) {
-            left ^= hash::mix(keys[0], right) & self.left_mask;
-            right ^= hash::mix(keys[1], left) & self.right_mask;
+    /// Where `first` and the indices after it go, each plus `start`.
+    pub(crate) fn fill(&self, first: u64, start: u64, out: &mut [i64]) {
+        match self.narrow() {
+            Some(narrow) => Arch::new().dispatch(Fill { whole: self, narrow, first, start, out }),
+            None => (first..).zip(out).for_each(|(index, out)| *out = (start + self.at(index)) as i64),
         }
-        left << self.right_bits | right
+    }
+
+    fn scramble(&self, value: u64) -> u64 {
+        let (mut row, mut column) = (value / self.width, value % self.width);
+        if let Some(narrow) = self.narrow() {
+            let (mut rows, mut columns) = ([row as u32], [column as u32]);
+            narrow.scramble(&mut rows, &mut columns);
+            return u64::from(rows[0]) * self.width + u64::from(columns[0]);
+        }
+        for keys in self.keys.chunks_exact(2) {
+            row = wrap(row + hash::below(hash::mix(keys[0], column), self.height), self.height);
+            column = wrap(column + hash::below(hash::mix(keys[1], row), self.width), self.width);
+        }
+        row * self.width + column
+    }
+
+    /// The same network in 32 bits, where sides are short enough.
+    fn narrow(&self) -> Option<Narrow> {
+        let fits = self.width <= 1 << 16 && self.height <= 1 << 16;
+        let (height, width) = (self.height as u32, self.width as u32);
+        fits.then(|| Narrow { height, width, keys: self.keys.map(|key| key as u32) })
+    }
+}
+
+fn wrap(value: u64, side: u64) -> u64 {
+    if value >= side { value - side } else { value }
+}
+
+#[derive(Clone, Copy)]
+struct Narrow {
+    height: u32,
+    width: u32,
+    keys: [u32; ROUNDS],
+}
+
+impl Narrow {
+    /// Plain loops over lanes, which the compiler turns into vector instructions.
+    #[inline(always)]
+    fn scramble<const N: usize>(&self, rows: &mut [u32; N], columns: &mut [u32; N]) {
+        for keys in self.keys.chunks_exact(2) {
+            for lane in 0..N {
+                rows[lane] = turn(rows[lane], columns[lane] ^ keys[0], self.height);
+            }
+            for lane in 0..N {
+                columns[lane] = turn(columns[lane], rows[lane] ^ keys[1], self.width);
+            }
+        }
+    }
+}
+
+/// Add a hash of `word` to `value`, modulo `side`. The hash is the finaliser of MurmurHash3.
+#[inline(always)]
+fn turn(value: u32, mut word: u32, side: u32) -> u32 {
+    word = (word ^ (word >> 16)).wrapping_mul(0x85EB_CA6B);
+    word = (word ^ (word >> 13)).wrapping_mul(0xC2B2_AE35);
+    word ^= word >> 16;
+    let sum = value + ((u64::from(word) * u64::from(side)) >> 32) as u32;
+    sum.min(sum.wrapping_sub(side))
+}
+
+struct Fill<'a> {
+    whole: &'a Permutation,
+    narrow: Narrow,
+    first: u64,
+    start: u64,
+    out: &'a mut [i64],
+}
+
+impl pulp::NullaryFnOnce for Fill<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Fill { whole, narrow, first, start, out } = self;
+        for (chunk, out) in out.chunks_mut(LANES).enumerate() {
+            let index = first + (chunk * LANES) as u64;
+            let (row, column) = ((index / whole.width) as u32, (index % whole.width) as u32);
+            let (mut rows, mut columns) = ([row; LANES], [0; LANES]);
+            for lane in 0..LANES {
+                // The grid may be narrower than the lanes: up to two rows further.
+                columns[lane] = column + lane as u32;
+                for _ in 0..2 {
+                    let beyond = u32::from(columns[lane] >= narrow.width);
+                    columns[lane] -= beyond * narrow.width;
+                    rows[lane] += beyond;
+                }
+            }
+            narrow.scramble(&mut rows, &mut columns);
+            for (lane, out) in out.iter_mut().enumerate() {
+                let value = u64::from(rows[lane]) * whole.width + u64::from(columns[lane]);
+                let value = if value < whole.n { value } else { whole.at(value) };
+                *out = (start + value) as i64;
+            }
+        }
     }
 }
 
@@ -62,6 +159,17 @@ mod tests {
                 let j = permutation.at(i) as usize;
                 prop_assert!(!seen[j]);
                 seen[j] = true;
+            }
+        }
+
+        #[test]
+        fn many_at_once_are_the_single_ones(seed: u64, n in 1u64..1 << 34, part in 0.0f64..1.0, length in 0u64..100) {
+            let permutation = Permutation::new(n, Key::new(seed));
+            let first = ((n as f64 * part) as u64).min(n - 1);
+            let mut out = vec![0; length.min(n - first) as usize];
+            permutation.fill(first, 7, &mut out);
+            for (index, value) in (first..).zip(out) {
+                prop_assert_eq!(value as u64, 7 + permutation.at(index));
             }
         }
 
