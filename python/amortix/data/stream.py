@@ -9,45 +9,47 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-import numpy as np
-
-from amortix import _core
-from amortix.data._arrays import Floats, empty, whole
-from amortix.data._sources import Reader
+from amortix.data._arrays import Floats, whole
+from amortix.data._passes import Cursor, Pass, Plan, Rows
 from amortix.data.table import Table
 from amortix.errors import StateError
 
+if TYPE_CHECKING:
+    from amortix.data.encoder import TableEncoder
+
 Part = Literal["fit", "held", "all"]
-
-
-class _Cursor(NamedTuple):
-    """A place in the stream: groups finished in this epoch, and rows looked at in the current group."""
-
-    epoch: int = 0
-    ordinal: int = 0
-    offset: int = 0
+#: What a stream yields: (x, y), or (x, y, weight) where the table has weights; y is None without a target.
+MiniBatch: TypeAlias = "tuple[Floats, Floats | None] | tuple[Floats, Floats | None, Floats]"
 
 
 class Stream:
-    """Iterates over (x ``[B, D]``, y ``[B]`` or None), float32, freshly allocated for each batch.
+    """Iterates over (x ``[B, D]``, y ``[B]`` or None), float32; over (x, y, weight ``[B]``) where the table has weights.
 
-    Arrays are shuffled as a whole; files by groups, and within each group. Which rows are held out depends on
-    the row number alone, so that streams of other seeds, epochs or orders never mix the parts. Each ``for``
-    starts at the beginning, except the first one after `load_state_dict`, which goes on from there.
+    Arrays are shuffled as a whole; files by groups, and within each group. With a window, files are shuffled within
+    each window of a group and arrays by windows, in random order: memory and disk then see only one window at a time.
+    Which rows are held out depends on the row number alone, so that streams of other seeds, epochs or orders never mix
+    the parts. Each ``for`` starts at the beginning, except the first one after `load_state_dict`, which goes on
+    from there. Files are decoded ahead by a thread, which ends with its ``for``. A stream may be pickled where its
+    table may; a pass that is under way may not, nor does it survive a fork.
 
     Args:
         table: where rows come from.
         batch: B; the last batch of an epoch may be smaller.
         seed: of the order, from 0 to 2⁶⁴ - 1.
         shuffle: False for the table's own order.
-        shard: (index, count): every row is in exactly one of ``count`` shards.
+        window: rows that are shuffled together; None for all rows of an array or of a group.
+        shard: (index, count): every row is in exactly one of ``count`` shards, which are equal ranges of the rows.
         holdout: share of the rows that are held out.
         part: ``"fit"`` for the rows that are not, ``"held"`` for those that are, ``"all"`` for both.
         epochs: passes over the table.
         drop_last: leave out the smaller last batch of an epoch.
+        encoder: turns the raw columns into x; None where all are numbers without gaps.
+        memory: bytes that decoded rows of a file may take, the mini-batch aside; None for one window and a
+            read-ahead of 64 MiB or one window, whichever is more.
 
     Raises:
         ConfigError: a setting is out of range.
@@ -60,54 +62,64 @@ class Stream:
         batch: int = 512,
         seed: int = 0,
         shuffle: bool = True,
+        window: int | None = None,
         shard: tuple[int, int] = (0, 1),
         holdout: float = 0.0,
         part: Part = "fit",
         epochs: int = 1,
         drop_last: bool = False,
+        encoder: TableEncoder | None = None,
+        memory: int | None = None,
     ) -> None:
-        self.table = table
-        self.epochs = whole("epochs", epochs, 0)
+        self.table, self.encoder = table, encoder
+        self.epochs, self.batch = whole("epochs", epochs, 0), whole("batch", batch, 1)
         self.drop_last = drop_last
         index, count = (whole("shard", number, 0) for number in shard)
-        self.batch = whole("batch", batch, 1)
-        order: dict[str, Any] = {
+        settings = {
             "seed": whole("seed", seed, 0, 2**64 - 1),
             "shuffle": bool(shuffle),
             "shard": (index, count),
             "holdout": float(holdout),
             "part": part,
         }
-        self._order = _core.Order(np.array(table.groups, np.int64), **order)
+        self._plan = Plan(
+            settings,
+            None if window is None else whole("window", window, 1),
+            self.batch,
+            self.epochs,
+            None if memory is None else whole("memory", memory, 1),
+            table.rows,
+        )
+        self._plan.order(table.groups, None)  # Names what is out of range now, not at the first batch.
         # As JSON gives them back, so that a state can be compared.
-        self._settings = order | {"shard": [index, count], "batch": self.batch}
-        self._cursor = _Cursor()
+        self._settings = settings | {"shard": [index, count], "batch": self.batch, "window": self._plan.window}
+        self._cursor = Cursor()
         self._resume = False
         self._rows: int | None = None
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns of x."""
+        return self.table.columns if self.encoder is None else self.encoder.columns
 
     @property
     def rows(self) -> int:
         """Rows of one epoch, in this shard and part; counted at the first use."""
         if self._rows is None:
-            self._rows = self._order.count()
+            self._rows = self._plan.order(self.table.groups, None).count()
         return self._rows
 
-    def __iter__(self) -> Iterator[tuple[Floats, Floats | None]]:
-        cursor = self._cursor if self._resume else _Cursor()
+    def __iter__(self) -> Iterator[Any]:
+        cursor = self._cursor if self._resume else Cursor()
         self._cursor, self._resume = cursor, False
-        reader = self.table.reader()
-        while cursor.epoch < self.epochs:
-            x, y, cursor = self._next(reader, cursor)
-            self._cursor = cursor
-            if len(x) == self.batch or (len(x) and not self.drop_last):
-                yield x, y
+        return _Batches(self, cursor)
 
     def state_dict(self) -> dict[str, Any]:
         """The place after the last batch that was delivered, with what it holds for; fit for JSON."""
-        epoch, ordinal, offset = self._cursor
+        epoch, ordinal, offset, skip = self._cursor
         return {
             "epoch": epoch,
-            "position": [ordinal, offset],
+            "position": [ordinal, offset, skip],
             "fingerprint": self.table.fingerprint,
             "settings": dict(self._settings),
         }
@@ -127,26 +139,41 @@ class Stream:
             if (saved := state["settings"].get(name)) != value:
                 raise StateError(f"the state was saved with {name}={saved!r}, but this stream has {name}={value!r}")
         try:
-            ordinal, offset = state["position"]
-            cursor = _Cursor(*(whole("position", number, 0) for number in (state["epoch"], ordinal, offset)))
+            ordinal, offset, skip = state["position"]
+            cursor = Cursor(*(whole("position", number, 0) for number in (state["epoch"], ordinal, offset, skip)))
         except (TypeError, ValueError) as error:
             raise StateError(f"the stream's position cannot be read: {error}") from error
         self._cursor, self._resume = cursor, True
 
-    def _next(self, reader: Reader, at: _Cursor) -> tuple[Floats, Floats | None, _Cursor]:
-        """The next batch, empty only at the end of an epoch, and the place after it."""
-        size = max(1, min(self.batch, self.table.rows))
-        x = empty("x", (size, len(self.table.columns)))
-        y = None if self.table.target is None else empty("y", (size,))
-        rows, filled = np.empty(size, np.int64), 0
-        while filled < size:
-            found = self._order.fill(at.epoch, at.ordinal, at.offset, rows[filled:])
-            if found is None:
-                at = _Cursor(at.epoch + 1)
-                break
-            count, group, ordinal, offset = found
-            part = slice(filled, filled + count)
-            if count:
-                reader.gather_into(group, rows[part], x[part], None if y is None else y[part])
-            filled, at = filled + count, _Cursor(at.epoch, ordinal, offset)
-        return x[:filled], None if y is None else y[:filled], at
+    def begin(self, cursor: Cursor) -> Pass:
+        """A pass over the table from a place on."""
+        return self.table.begin(self._plan.at(cursor), self.encoder)
+
+
+class _Batches:
+    """Iterates over one pass; threads that share it take turns, and each batch comes once."""
+
+    def __init__(self, stream: Stream, cursor: Cursor) -> None:
+        self._stream, self._cursor = stream, cursor
+        self._pass: Pass | None = None
+        self._turn = threading.Lock()
+
+    def __iter__(self) -> _Batches:
+        return self
+
+    def __next__(self) -> MiniBatch:
+        stream = self._stream
+        with self._turn:
+            while self._cursor.epoch < stream.epochs:
+                # Begun with the first batch, so that an iterator that nobody uses starts no thread.
+                self._pass = self._pass or stream.begin(self._cursor)
+                rows, self._cursor = self._pass.next()
+                stream._cursor = self._cursor
+                if len(rows.x) == stream.batch or (len(rows.x) and not stream.drop_last):
+                    return _plain(rows)
+            self._pass = None
+            raise StopIteration
+
+
+def _plain(rows: Rows) -> MiniBatch:
+    return (rows.x, rows.y) if rows.weight is None else (rows.x, rows.y, rows.weight)

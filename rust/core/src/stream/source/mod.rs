@@ -1,13 +1,21 @@
-//! Files that hold tables: typed columns, read group by group, cell by cell.
+//! Where tables come from: typed columns, read group by group as arrays.
 //!
-//! A source knows nothing of features, targets or classes: it shows the cells of the columns asked for, and `table`
-//! decides what they mean. To add a format, write one file with a `Source` and list it in `open`.
+//! A source knows nothing of features, targets or classes: it hands over the columns asked for, and `table` decides
+//! what they mean. To add a format, write one file with a `Source` and list it in `open`.
 
 mod csv;
+mod ipc;
+mod many;
+mod memory;
 mod parquet;
 
+pub use memory::Memory;
+
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow_array::ArrayRef;
 
 use crate::{Error, Result};
 
@@ -22,7 +30,9 @@ pub enum Kind {
     Boolean,
     /// Text.
     Text,
-    /// Something that is neither a number nor a label: dates, nested values; described in words.
+    /// Dates, times, or both.
+    Time,
+    /// Something that is neither a number nor a label, such as nested values; described in words.
     Other(String),
 }
 
@@ -33,6 +43,7 @@ impl fmt::Display for Kind {
             Self::Integer => "whole numbers",
             Self::Boolean => "booleans",
             Self::Text => "text",
+            Self::Time => "dates or times",
             Self::Other(words) => words,
         })
     }
@@ -47,51 +58,56 @@ pub struct Column {
     pub kind: Kind,
 }
 
-/// One value.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Cell<'a> {
-    /// No value.
-    Missing,
-    /// A number.
-    Number(f64),
-    /// A whole number.
-    Integer(i128),
-    /// True or false.
-    Boolean(bool),
-    /// Text.
-    Text(&'a str),
-}
+/// Columns of some rows at a time, in row order.
+pub type Batches = Box<dyn Iterator<Item = Result<Vec<ArrayRef>>> + Send>;
 
-/// Receives cells as (row within the group, place among the columns asked for, value).
-pub type Visit<'a> = dyn FnMut(usize, usize, Cell<'_>) -> Result<()> + 'a;
-
-/// A table in a file, in groups that fit memory.
+/// A table in groups.
 pub trait Source: Send + Sync {
     /// Its columns, in order.
     fn columns(&self) -> &[Column];
     /// Rows of each group.
     fn groups(&self) -> &[u64];
-    /// Show the cells of some columns, given in ascending order, of one group.
+    /// Whether columns read apart take no longer than together; then they come in batches of the same rows.
+    fn columns_apart(&self) -> bool;
+    /// Columns, given in ascending order, of one group from row `skip` on.
     ///
     /// # Errors
-    /// `Source` where the file cannot be opened, `Format` where it is damaged, and those of `visit`.
-    fn read(&self, group: usize, columns: &[usize], visit: &mut Visit<'_>) -> Result<()>;
+    /// `Source` where the file cannot be opened, `Format` where it is damaged; so do the batches.
+    fn read(self: Arc<Self>, group: usize, columns: &[usize], skip: u64) -> Result<Batches>;
 }
 
-/// Open a file by its extension, `.parquet` or `.csv`; `tick` is asked now and then whether to go on.
+/// Open files of one kind by their extension as one table; `tick` is asked now and then whether to go on.
 ///
 /// # Errors
-/// `Source` where the file is not there, `Format` where it is damaged or of an unknown kind.
-pub fn open(path: &Path, tick: &dyn Fn() -> Result<()>) -> Result<Box<dyn Source>> {
-    let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase()).unwrap_or_default();
-    match extension.as_str() {
-        "parquet" | "pq" => Ok(Box::new(parquet::Parquet::open(path)?)),
-        "csv" => Ok(Box::new(csv::Csv::open(path, tick)?)),
-        _ => Err(Error::Format(format!(
-            "{} is of an unknown kind: give a .parquet or .csv file",
-            path.display()
-        ))),
+/// `Source` where a file is not there or has other columns than the first, `Format` where one is damaged or unknown.
+pub fn open(paths: &[PathBuf], tick: &dyn Fn() -> Result<()>) -> Result<Arc<dyn Source>> {
+    let mut sources = paths.iter().map(|path| open_one(path, tick)).collect::<Result<Vec<_>>>()?;
+    match (sources.len(), sources.pop()) {
+        (1, Some(source)) => Ok(source),
+        (_, Some(last)) => {
+            sources.push(last);
+            Ok(Arc::new(many::Many::new(paths, sources)?))
+        }
+        (_, None) => Err(Error::Source("no file to read: the list of paths is empty".into())),
     }
+}
+
+fn open_one(path: &Path, tick: &dyn Fn() -> Result<()>) -> Result<Arc<dyn Source>> {
+    let name = path.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
+    let ends = |endings: &[&str]| endings.iter().any(|ending| name.ends_with(ending));
+    if ends(&[".parquet", ".pq"]) {
+        return Ok(Arc::new(parquet::Parquet::open(path)?));
+    }
+    if ends(&[".arrow", ".feather", ".ipc"]) {
+        return Ok(Arc::new(ipc::Ipc::open(path)?));
+    }
+    if ends(&[".csv", ".csv.gz", ".csv.zst"]) {
+        return Ok(Arc::new(csv::Csv::open(path, tick)?));
+    }
+    Err(Error::Format(format!(
+        "{} is of an unknown kind: give a .parquet, .arrow, .feather, .csv, .csv.gz or .csv.zst file",
+        path.display()
+    )))
 }
 
 /// A file that cannot be opened or read.
@@ -104,4 +120,56 @@ fn unreadable(path: &Path, error: &std::io::Error) -> Error {
 
 fn damaged(path: &Path, detail: impl fmt::Display) -> Error {
     Error::Format(format!("{} is damaged or truncated: {detail}", path.display()))
+}
+
+/// The file and its size; where that is not `expected`, the file has changed.
+fn file(path: &Path, expected: Option<u64>) -> Result<(std::fs::File, u64)> {
+    let file = std::fs::File::open(path).map_err(|e| unreadable(path, &e))?;
+    let size = file.metadata().map_err(|e| unreadable(path, &e))?.len();
+    if expected.is_some_and(|expected| expected != size) {
+        return Err(damaged(path, "its size has changed since it was opened"));
+    }
+    Ok((file, size))
+}
+
+/// Batches that end with an error where their rows are not as many as promised, or a decoder panics.
+struct Counted<I> {
+    batches: I,
+    path: PathBuf,
+    left: u64,
+    ended: bool,
+}
+
+impl<I: Iterator<Item = Result<Vec<ArrayRef>>>> Counted<I> {
+    fn new(batches: I, path: &Path, rows: u64) -> Self {
+        Self { batches, path: path.to_owned(), left: rows, ended: false }
+    }
+
+    fn take(&mut self) -> Option<Result<Vec<ArrayRef>>> {
+        let damage = |detail: &dyn fmt::Display| damaged(&self.path, detail);
+        let next = crate::error::guard(|| self.batches.next().transpose(), |panic| damage(&panic)).transpose();
+        let Some(Ok(arrays)) = &next else {
+            let short = next.is_none() && self.left > 0;
+            return if short { Some(Err(damage(&"a group has fewer rows than promised"))) } else { next };
+        };
+        let rows = arrays.first().map_or(0, |array| array.len() as u64);
+        if rows > self.left {
+            return Some(Err(damage(&"a group has more rows than promised")));
+        }
+        self.left -= rows;
+        next
+    }
+}
+
+impl<I: Iterator<Item = Result<Vec<ArrayRef>>>> Iterator for Counted<I> {
+    type Item = Result<Vec<ArrayRef>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        let next = self.take();
+        self.ended = !matches!(next, Some(Ok(_)));
+        next
+    }
 }
