@@ -18,13 +18,20 @@ __all__ = [
     "TaskSampler",
     "__version__",
     "context_merge_into",
+    "episode_draw_into",
+    "episode_gather_into",
+    "episode_index",
     "gather_into",
+    "image_rows_into",
     "local_solve_into",
     "pool_advance_into",
+    "pool_draw_by_age_into",
     "pool_draw_into",
     "pool_gather_into",
+    "pool_reset_into",
     "pool_scatter_into",
-    "store_extend_into",
+    "store_adopt_into",
+    "store_offer_into",
 ]
 
 __version__: str
@@ -169,6 +176,7 @@ def gather_into(
     x: NDArray[np.generic], columns: NDArray[np.int64], rows: NDArray[np.int64], out: NDArray[np.float32]
 ) -> tuple[int, int] | None: ...
 def pool_draw_into(seed: int, draw: int, slots: int, out: NDArray[np.int64]) -> None: ...
+def pool_draw_by_age_into(seed: int, draw: int, ages: NDArray[np.int64], out: NDArray[np.int64]) -> None: ...
 def pool_advance_into(
     slots: NDArray[np.int64],
     steps: int,
@@ -177,21 +185,68 @@ def pool_advance_into(
     finished: NDArray[np.bool_],
     *,
     seed: int,
-    horizon: tuple[int, int],
+    horizon: tuple[int, int] | None,
     next_task: int,
 ) -> int: ...
+def pool_reset_into(
+    slots: NDArray[np.int64], tasks: NDArray[np.int64], ages: NDArray[np.int64], *, next_task: int
+) -> int: ...
 def pool_gather_into(
-    field: NDArray[np.float32 | np.int64], slots: NDArray[np.int64], out: NDArray[np.float32 | np.int64]
+    fields: list[NDArray[np.uint8]], slots: NDArray[np.int64], out: list[NDArray[np.uint8]]
 ) -> None: ...
 def pool_scatter_into(
-    values: NDArray[np.float32 | np.int64], slots: NDArray[np.int64], field: NDArray[np.float32 | np.int64]
+    values: list[NDArray[np.uint8]], slots: NDArray[np.int64], fields: list[NDArray[np.uint8]]
 ) -> None: ...
-def store_extend_into(
-    x: NDArray[np.float32],
-    y: NDArray[np.float32],
-    store_x: NDArray[np.float32],
-    store_y: NDArray[np.float32],
+def store_offer_into(
+    rows: NDArray[np.int64],
+    weights: NDArray[np.float32],
+    places: NDArray[np.int64],
     *,
     seed: int,
-    seen: int,
+    keys: NDArray[np.float64],
+    kept_rows: NDArray[np.int64],
+    kept_weights: NDArray[np.float32],
+    heap: NDArray[np.uint32],
+    taken: int,
+) -> int: ...
+def store_adopt_into(
+    *,
+    seed: int,
+    keys: NDArray[np.float64],
+    kept_rows: NDArray[np.int64],
+    kept_weights: NDArray[np.float32],
+    heap: NDArray[np.uint32],
+    taken: int,
+) -> None: ...
+def episode_index(
+    labels: NDArray[np.int64],
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]: ...
+def episode_draw_into(
+    offsets: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    eligible: NDArray[np.int64],
+    classes: NDArray[np.int64],
+    support: NDArray[np.int64],
+    query: NDArray[np.int64],
+    *,
+    seed: int,
+    first: int,
+) -> None: ...
+def episode_gather_into(
+    source: NDArray[np.uint8 | np.float32], rows: NDArray[np.int64], scale: float, out: NDArray[np.float32]
+) -> None: ...
+def image_rows_into(
+    pixels: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    mean: NDArray[np.float32],
+    among: NDArray[np.int64],
+    tasks: NDArray[np.int64],
+    steps: NDArray[np.int64],
+    x: NDArray[np.float32],
+    y: NDArray[np.float32],
+    *,
+    classes: int,
+    scale: float,
+    seed: int,
+    purpose: int,
 ) -> None: ...

@@ -60,7 +60,7 @@ def new_store(
     Raises:
         ConfigError: the budget is smaller than a model without rows, or than one with a few.
     """
-    row = 4 * (encoder.features + 1)
+    row = RowStore.row_bytes(encoder.features)
     store = None
     for learner in learners:
         rest = settings.budget - _fixed(learner, encoder, outputs)

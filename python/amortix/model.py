@@ -102,10 +102,8 @@ class AdaptedModel:
             if self.store is None:
                 return forecast(self.learner, self.state, self.encoder, x)
             state = self.learner.init(1, x.shape[2], self.outputs, query_x=x, like=self.state)
-            for start in range(0, len(self.store), self.batch):
-                rows = slice(start, start + self.batch)
-                xs, ys = (own(np.array(a[rows]))[None] for a in (self.store.x, self.store.y))
-                state = self.learner.step(state, Batch(xs, ys))
+            for rows, targets, _ in self.store.scan(self.batch):
+                state = self.learner.step(state, Batch(own(np.array(rows))[None], own(np.array(targets))[None]))
             return forecast(self.learner, state, self.encoder, None)
 
     def save(self, path: str | Path) -> None:
@@ -152,7 +150,7 @@ class AdaptedModel:
                 origin=origin,
                 state=state_from_arrays(meta["regime"], arrays),
                 encoder=TableEncoder.from_tensors(saving.under("encoder", arrays)),
-                store=load_store(stored, len(meta["columns"])) if stored else None,
+                store=RowStore.from_state_dict(stored, len(meta["columns"])) if stored else None,
                 columns=tuple(meta["columns"]),
                 target=meta["target"],
                 classes=None if meta["classes"] is None else tuple(meta["classes"]),
@@ -204,10 +202,3 @@ def state_arrays(learner: AbstractLearner, state: State) -> dict[str, NDArray]:
 def state_from_arrays(regime: str, arrays: Mapping[str, NDArray]) -> State:
     """The inverse of `state_arrays`."""
     return State.from_tensors({k: torch.from_numpy(v) for k, v in saving.under(regime, arrays).items()})
-
-
-def load_store(arrays: Mapping[str, NDArray], features: int) -> RowStore:
-    """A row store from its saved arrays."""
-    store = RowStore(features, bytes=sum(array.nbytes for array in arrays.values()), seed=0)
-    store.load_state_dict(dict(arrays))
-    return store

@@ -2,6 +2,7 @@
 
 mod array;
 mod enter;
+mod episode;
 mod error;
 mod pool;
 mod refine;
@@ -17,5 +18,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     tasks::register(module)?;
     stream::register(module)?;
     pool::register(module)?;
+    episode::register(module)?;
     refine::register(module)
 }

@@ -5,11 +5,13 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+pub mod episode;
 pub mod error;
 mod hash;
 pub mod math;
 pub mod parallel;
 pub mod pool;
+pub mod projection;
 pub mod refine;
 pub mod rng;
 pub mod store;
