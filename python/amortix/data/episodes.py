@@ -109,13 +109,11 @@ class EpisodeSampler:
     def _draw(self, first: int, n: int) -> tuple[Integers, Integers]:
         """Classes ``[n, N]``, and all rows to learn from before all to be asked about, so that one gather does."""
         classes = empty("classes", (n, self.ways), np.int64)
-        shown = n * self.ways * self.shots
-        rows = empty("rows", (shown + n * self.ways * self.queries,), np.int64)
-        support = rows[:shown].reshape(n, self.ways, self.shots)
-        query = rows[shown:].reshape(n, self.ways, self.queries)
+        support = empty("rows", (n, self.ways, self.shots), np.int64)
+        query = empty("rows", (n, self.ways, self.queries), np.int64)
         index = (self._offsets, self._rows, self._eligible)
         _core.episode_draw_into(*index, classes, support, query, seed=self.seed, first=first)
-        return classes, rows
+        return classes, np.concatenate([support.reshape(-1), query.reshape(-1)])
 
     def _targets(self, n: int, each: int) -> Floats:
         return np.tile(np.repeat(np.arange(self.ways, dtype=np.float32), each), (n, 1))

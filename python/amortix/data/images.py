@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amortix.data._arrays import Integers, empty, whole
-from amortix.errors import ConfigError, FormatError
+from amortix.errors import ArrayError, ConfigError, FormatError
 
 _DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _PIECE = 1 << 20
@@ -36,9 +36,11 @@ def read_idx(path: str | Path) -> NDArray[Any]:
     try:
         with _opened(Path(path)) as file:
             shape, dtype = _head(file, path)
-            array = empty(f"array of {path}", shape, dtype)
+            array = empty("array", shape, dtype)
             read = _fill(file, array.reshape(-1).view(np.uint8).data)
             beyond = file.read(1)
+    except ArrayError as error:
+        raise FormatError(f"{path} promises more than fits into memory ({error}): fetch it again") from None
     except (OSError, EOFError, zlib.error) as error:
         raise FormatError(
             f"{path} cannot be read as an idx file ({error}): check the path, or fetch it again"
