@@ -1,6 +1,7 @@
 """Episodes: the classes and rows that were asked for, never a row both shown and asked about, from any source."""
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -53,6 +54,12 @@ def test_an_episode_depends_on_its_number_alone():
         assert np.array_equal(getattr(many, name)[17:19], getattr(again, name))
     assert not np.array_equal(many.support_x[0], many.support_x[1])
     assert sampler.draw(0, 0).query_x.shape == (0, 20, 3)
+    addresses = [many.support_x.ctypes.data, many.query_x.ctypes.data, many.classes.ctypes.data]
+    expected = sampler.draw(7, 50)
+    assert sampler.draw(7, 50, out=many) is many
+    assert addresses == [many.support_x.ctypes.data, many.query_x.ctypes.data, many.classes.ctypes.data]
+    for name in ("support_x", "support_y", "query_x", "query_y", "classes"):
+        assert np.array_equal(getattr(many, name), getattr(expected, name))
 
 
 def test_classes_and_rows_are_equally_likely():
@@ -138,6 +145,17 @@ def test_faults_are_named():
     for source, labels in ((rows[1:], few), (rows, few.astype(float)), (rows, few[:, None]), (np.float32(3), few)):
         with pytest.raises(ArrayError, match="labels"):
             EpisodeSampler(source, labels, **SETTINGS)
+    sampler = EpisodeSampler(rows, few, classes=range(5), **SETTINGS)
+    drawn = sampler.draw(0, 2)
+    for change, words in (
+        ({"support_x": drawn.support_x[:1]}, "`support_x` of out"),
+        ({"query_x": drawn.query_x[..., ::-1]}, "`query_x` of out"),
+        ({"query_x": drawn.query_x[..., :1].copy()}, "rows of out"),
+        ({"query_x": drawn.query_x.astype(float)}, "float64"),
+        ({"classes": drawn.classes[:, 1:]}, "classes"),
+    ):
+        with pytest.raises((ArrayError, ConfigError), match=words):
+            sampler.draw(0, 2, out=replace(drawn, **change))
     short = EpisodeSampler(lambda rows: rows[1:, None], few, classes=range(5), **SETTINGS)
     with pytest.raises(ArrayError, match="gathered"):
         short.draw(0, 1)

@@ -45,6 +45,32 @@ class Episodes:
     classes: Integers
 
 
+@dataclass(frozen=True)
+class _InMemory:
+    """uint8 or float32 rows ``[rows, D]`` without gaps: read on all cores."""
+
+    rows: NDArray[Any]
+
+    def gather(self, rows: Integers, scale: float, out: Floats | None) -> Floats:
+        to = _room((len(rows), self.rows.shape[1]), out)
+        _core.episode_gather_into(self.rows, rows, scale, to)
+        return to
+
+
+@dataclass(frozen=True)
+class _Elsewhere:
+    """Rows that NumPy, or a function of the user's, has to read."""
+
+    read: Callable[[Integers], NDArray[Any]]
+
+    def gather(self, rows: Integers, scale: float, out: Floats | None) -> Floats:
+        found = np.asarray(self.read(rows))
+        if found.shape[:1] != rows.shape:
+            raise ArrayError(f"the source gathered {list(found.shape)} where {len(rows)} rows were asked for")
+        single = found.reshape(len(rows), prod(found.shape[1:])).astype(np.float32, copy=False)
+        return np.multiply(single, np.float32(scale), out=_room(single.shape, out))
+
+
 class EpisodeSampler:
     """Draws episodes; episode ``e`` is a pure function of (seed, e), the labels and the settings.
 
@@ -84,52 +110,41 @@ class EpisodeSampler:
         given = np.asarray(labels)
         if not callable(source) and (source.ndim < 1 or given.shape != source.shape[:1]):
             raise ArrayError(f"`labels` must be one for each row of {list(source.shape)}, not {list(given.shape)}")
-        self._source = source if callable(source) else source.reshape(len(source), prod(source.shape[1:]))
+        self._source = _opened(source)
         self.labels, self._offsets, self._rows = _index(given)
         self._eligible = self._places(self.labels if classes is None else np.asarray(classes))
         self._check_sizes()
 
-    def draw(self, first: int, episodes: int) -> Episodes:
+    def draw(self, first: int, episodes: int, *, out: Episodes | None = None) -> Episodes:
         """Episodes ``first`` to ``first + episodes - 1``.
 
-        Raises:
-            ArrayError: the source gathered rows of another shape.
-        """
-        n, shown, asked = whole("episodes", episodes, 0), self.ways * self.shots, self.ways * self.queries
-        classes, rows = self._draw(whole("first", first, 0), n)
-        x = self._gather(rows)
-        return Episodes(
-            x[: n * shown].reshape(n, shown, x.shape[1]),
-            self._targets(n, self.shots),
-            x[n * shown :].reshape(n, asked, x.shape[1]),
-            self._targets(n, self.queries),
-            classes,
-        )
+        Args:
+            first: number of the first.
+            episodes: T.
+            out: memory to write into, as of an earlier draw of as many; new memory costs more than what fills it.
 
-    def _draw(self, first: int, n: int) -> tuple[Integers, Integers]:
-        """Classes ``[n, N]``, and all rows to learn from before all to be asked about, so that one gather does."""
-        classes = empty("classes", (n, self.ways), np.int64)
-        support = empty("rows", (n, self.ways, self.shots), np.int64)
-        query = empty("rows", (n, self.ways, self.queries), np.int64)
+        Raises:
+            ArrayError: the source gathered rows of another shape, or ``out`` does not fit.
+        """
+        n = whole("episodes", episodes, 0)
+        shown = empty("rows", (n, self.ways, self.shots), np.int64)
+        asked = empty("rows", (n, self.ways, self.queries), np.int64)
+        classes = empty("classes", (n, self.ways), np.int64) if out is None else out.classes
         index = (self._offsets, self._rows, self._eligible)
-        _core.episode_draw_into(*index, classes, support, query, seed=self.seed, first=first)
-        return classes, np.concatenate([support.reshape(-1), query.reshape(-1)])
+        _core.episode_draw_into(*index, classes, shown, asked, seed=self.seed, first=whole("first", first, 0))
+        support_x = self._gather(shown, None if out is None else _flat("support_x", out.support_x, shown))
+        query_x = self._gather(asked, None if out is None else _flat("query_x", out.query_x, asked))
+        if out is not None:
+            return out
+        return Episodes(support_x, self._targets(n, self.shots), query_x, self._targets(n, self.queries), classes)
 
     def _targets(self, n: int, each: int) -> Floats:
         return np.tile(np.repeat(np.arange(self.ways, dtype=np.float32), each), (n, 1))
 
-    def _gather(self, rows: Integers) -> Floats:
-        source = self._source
-        if callable(source):
-            found = np.asarray(source(rows))
-            if found.shape[:1] != rows.shape:
-                raise ArrayError(f"the source gathered {list(found.shape)} where {len(rows)} rows were asked for")
-            return _single(found.reshape(len(rows), prod(found.shape[1:])), self.scale)
-        if source.dtype not in (np.uint8, np.float32) or not source.flags.c_contiguous:
-            return _single(source[rows], self.scale)
-        out = empty("x", (len(rows), source.shape[1]))
-        _core.episode_gather_into(source, rows, self.scale, out)
-        return out
+    def _gather(self, rows: Integers, out: Floats | None) -> Floats:
+        """Rows of the numbers ``[T, N, each]`` as ``[T, N · each, D]``, in the memory of ``out`` where it is given."""
+        x = self._source.gather(rows.reshape(-1), self.scale, out)
+        return x.reshape(rows.shape[0], self.ways * rows.shape[2], x.shape[1])
 
     def _places(self, classes: NDArray[Any]) -> Integers:
         """Where the labels asked for lie among those that occur."""
@@ -153,10 +168,6 @@ class EpisodeSampler:
             )
 
 
-def _single(rows: NDArray[Any], scale: float) -> Floats:
-    return rows.astype(np.float32) * np.float32(scale)
-
-
 def _index(labels: NDArray[Any]) -> tuple[NDArray[Any], Integers, Integers]:
     """The labels that occur, where the rows of each begin, and the rows by label."""
     if labels.dtype.kind in "iu":
@@ -166,3 +177,26 @@ def _index(labels: NDArray[Any]) -> tuple[NDArray[Any], Integers, Integers]:
     found, codes = np.unique(labels, return_inverse=True)
     _, offsets, rows = _core.episode_index(codes.astype(np.int64, copy=False))
     return found, offsets, rows
+
+
+def _opened(source: Source) -> _InMemory | _Elsewhere:
+    if callable(source):
+        return _Elsewhere(source)
+    if source.dtype in (np.uint8, np.float32) and source.flags.c_contiguous:
+        return _InMemory(source.reshape(len(source), prod(source.shape[1:])))
+    return _Elsewhere(source.__getitem__)
+
+
+def _flat(name: str, out: Floats, rows: Integers) -> Floats:
+    """``[T, N · each, D]`` without gaps as ``[T · N · each, D]``."""
+    if out.ndim != 3 or out.shape[:2] != (rows.shape[0], rows.shape[1] * rows.shape[2]) or not out.flags.c_contiguous:
+        raise ArrayError(f"`{name}` of out, {list(out.shape)}, is not of a draw of {rows.shape[0]} such episodes")
+    return out.reshape(rows.size, out.shape[2])
+
+
+def _room(shape: tuple[int, ...], out: Floats | None) -> Floats:
+    if out is None:
+        return empty("x", shape)
+    if out.shape != shape or out.dtype != np.float32:
+        raise ArrayError(f"rows of out must be float32 [{shape[1]}], not {out.dtype} [{out.shape[1]}]")
+    return out

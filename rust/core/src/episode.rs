@@ -4,14 +4,16 @@
 
 use rayon::prelude::*;
 
+use crate::hash;
 use crate::rng::Key;
-use crate::stream::Permutation;
 use crate::{Error, Result, parallel};
 
 /// Labels may span this many times their number before a table over the span is worse than sorting.
 const SPARSE: u64 = 8;
 /// Bytes that one thread converts at a time.
 const PIECE: usize = 128 << 10;
+/// Episodes that one thread draws at a time.
+const EPISODES: usize = 64;
 
 /// The rows of each class.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -118,25 +120,57 @@ pub fn draw_into(
         ));
     }
     let root = Key::new(seed);
+    let largest = offsets.windows(2).map(|ends| (ends[1] - ends[0]) as usize).max().unwrap_or(0);
+    let draw = |(part, ((classes, support), query)): (usize, ((&mut [i64], &mut [i64]), &mut [i64]))| {
+        let mut picker = Picker::new(largest.max(eligible.len()));
+        let each = classes.chunks_mut(ways).zip(support.chunks_mut(ways * shots));
+        for (i, ((classes, support), query)) in each.zip(query.chunks_mut(ways * queries)).enumerate() {
+            let key = root.child(5, first.wrapping_add((part * EPISODES + i) as u64));
+            picker.pick(key.child(0, 0), eligible, classes.iter_mut());
+            let each = support.chunks_mut(shots).zip(query.chunks_mut(queries));
+            for (&class, (support, query)) in classes.iter().zip(each) {
+                let own = offsets[class as usize] as usize..offsets[class as usize + 1] as usize;
+                picker.pick(key.child(1, class as u64), &rows[own], support.iter_mut().chain(query));
+            }
+        }
+    };
+    let Rows { support, query, classes } = out;
+    if episodes <= EPISODES {
+        draw((0, ((classes, support), query)));
+        return Ok(());
+    }
     parallel::run(|| {
-        let parts = out.classes.par_chunks_mut(ways).zip(out.support.par_chunks_mut(ways * shots));
-        parts.zip(out.query.par_chunks_mut(ways * queries)).enumerate().with_min_len(32).for_each(
-            |(i, ((classes, support), query))| {
-                let key = root.child(5, first.wrapping_add(i as u64));
-                let order = Permutation::new(eligible.len() as u64, key.child(0, 0));
-                let each = support.chunks_mut(shots).zip(query.chunks_mut(queries));
-                for (way, (class, (support, query))) in classes.iter_mut().zip(each).enumerate() {
-                    *class = eligible[order.at(way as u64) as usize];
-                    let own = &rows[offsets[*class as usize] as usize..offsets[*class as usize + 1] as usize];
-                    let order = Permutation::new(own.len() as u64, key.child(1, *class as u64));
-                    for (at, to) in support.iter_mut().chain(query).enumerate() {
-                        *to = own[order.at(at as u64) as usize];
-                    }
-                }
-            },
-        );
+        let parts =
+            classes.par_chunks_mut(ways * EPISODES).zip(support.par_chunks_mut(ways * shots * EPISODES));
+        parts.zip(query.par_chunks_mut(ways * queries * EPISODES)).enumerate().for_each(draw);
         Ok(())
     })
+}
+
+/// Picks without replacement: the first swaps of a Fisher-Yates shuffle, which are undone afterwards.
+struct Picker {
+    places: Vec<usize>,
+    swaps: Vec<usize>,
+}
+
+impl Picker {
+    fn new(most: usize) -> Self {
+        Self { places: (0..most).collect(), swaps: Vec::new() }
+    }
+
+    /// Fill `out`, which is no longer than `from`, with different elements of `from` in random order.
+    fn pick<'a>(&mut self, key: Key, from: &[i64], out: impl Iterator<Item = &'a mut i64>) {
+        self.swaps.clear();
+        for (i, to) in out.enumerate() {
+            let other = i + hash::below(hash::mix(key.bits(), i as u64), (from.len() - i) as u64) as usize;
+            self.places.swap(i, other);
+            self.swaps.push(other);
+            *to = from[self.places[i]];
+        }
+        for (i, &other) in self.swaps.iter().enumerate().rev() {
+            self.places.swap(i, other);
+        }
+    }
 }
 
 fn check(offsets: &[i64], rows: &[i64], eligible: &[i64], shape: Shape) -> Result<()> {
@@ -146,15 +180,15 @@ fn check(offsets: &[i64], rows: &[i64], eligible: &[i64], shape: Shape) -> Resul
     if eligible.len() < shape.ways {
         return Err(Error::Config(format!("{} classes cannot make {} ways", eligible.len(), shape.ways)));
     }
-    if offsets.iter().any(|&at| at < 0 || at as u64 > rows.len() as u64) {
-        return Err(Error::Array("`offsets` points outside the rows".into()));
+    if !offsets.is_sorted() || offsets.iter().any(|&at| at < 0 || at as u64 > rows.len() as u64) {
+        return Err(Error::Array("`offsets` must ascend and point into the rows".into()));
     }
     for &class in eligible {
         let at = usize::try_from(class).ok().filter(|&at| at + 1 < offsets.len());
         let size = at.map(|at| offsets[at + 1] - offsets[at]);
         let size = size.ok_or_else(|| Error::Array(format!("there is no class {class}")))?;
         let needed = shape.shots.saturating_add(shape.queries);
-        if size < 0 || (size as u64) < needed as u64 {
+        if (size as u64) < needed as u64 {
             return Err(Error::Config(format!("class {class} has {size} rows, but {needed} are needed")));
         }
     }
