@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import small
 from amortix.data import EpisodeSampler, ImageTasks, read_idx, read_omniglot
 from amortix.errors import ArrayError, ConfigError, FormatError
+from amortix.evaluation import evaluate
 
 FILES = Path(__file__).parent.parent.parent / "shared/data"
 
@@ -214,6 +216,14 @@ def test_image_tasks_describe_themselves():
     assert family.dims([1, 2]).tolist() == [16, 16]
     assert family.n_classes([1, 2]).tolist() == [4, 4]
     assert family.query([], 3)[0].shape == (0, 3, 16)
+
+
+def test_learners_are_evaluated_on_image_tasks():
+    (learner,) = small.learners("classification", ["parametric"])
+    first, last = evaluate(learner.learner, tasks(), steps=(1, 30), tasks=16, batch=16, points=32)
+    # Knowing nothing costs log 4 nats; rows of the same images must teach something, whatever their projection.
+    assert last["excess"] < min(first["excess"], np.log(4))
+    assert (last["family"], last["oracle"]) == ("images", None)
 
 
 def test_faults_of_image_tasks_are_named():

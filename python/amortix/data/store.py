@@ -109,11 +109,14 @@ class RowStore:
         numbers = np.arange(self.seen, self.seen + len(y)) if rows is None else integers("rows", rows)
         weight = np.ones(len(y), np.float32) if weight is None else weight
         self._check(x, y, weight, numbers)
-        places = np.empty(len(y), np.int64)
+        places, before = np.empty(len(y), np.int64), self._taken
         own = {"keys": self._keys, "kept_rows": self._rows, "kept_weights": self._weight, "heap": self._heap}
-        self._taken = _core.store_offer_into(numbers, weight, places, seed=self.seed, taken=self._taken, **own)
-        kept = np.flatnonzero(places >= 0)
-        self._x[places[kept]], self._y[places[kept]] = x[kept], y[kept]
+        self._taken = _core.store_offer_into(numbers, weight, places, seed=self.seed, taken=before, **own)
+        if self._taken == before + len(y):
+            self._x[before : self._taken], self._y[before : self._taken] = x, y
+        else:
+            kept = np.flatnonzero(places >= 0)
+            self._x[places[kept]], self._y[places[kept]] = x[kept], y[kept]
         self.seen += len(y)
 
     def scan(self, batch: int) -> Iterator[tuple[Floats, Floats, Floats]]:

@@ -13,16 +13,23 @@ use crate::hash;
 use crate::rng::Key;
 use crate::{Error, Result};
 
+/// More than what rounding adds to a logarithm, relatively.
+const ROUNDED: f64 = 1.0 / (1u64 << 50) as f64;
+
 /// The key of a row; the larger, the longer it is kept. A row of weight 0 has the least.
 #[must_use]
 pub fn key(seed: u64, row: i64, weight: f32) -> f64 {
-    logarithm(Key::new(seed).child(3, 1), row) / f64::from(weight)
+    libm::log(uniform(root(seed), row)) / f64::from(weight)
 }
 
-/// ln(u) with u uniform on the middles of 2⁵² equal parts of (0, 1), which are exact.
-fn logarithm(key: Key, row: i64) -> f64 {
-    let bits = hash::mix(key.bits(), row as u64) >> 12;
-    libm::log((bits as f64 + 0.5) / (1u64 << 52) as f64)
+fn root(seed: u64) -> Key {
+    Key::new(seed).child(3, 1)
+}
+
+/// Uniform on the middles of 2⁵² equal parts of (0, 1), which are exact.
+fn uniform(root: Key, row: i64) -> f64 {
+    let bits = hash::mix(root.bits(), row as u64) >> 12;
+    (bits as f64 + 0.5) / (1u64 << 52) as f64
 }
 
 /// What is known of the rows kept, by the place where each is kept.
@@ -56,10 +63,9 @@ impl Places<'_> {
         {
             return Err(Error::Array("rows, weights and places have different sizes".into()));
         }
-        let root = Key::new(seed).child(3, 1);
+        let root = root(seed);
         for ((&row, &weight), place) in rows.iter().zip(weights).zip(places.iter_mut()) {
-            let key = logarithm(root, row) / f64::from(weight);
-            *place = self.keep(key, row, weight).map_or(-1, |place| place as i64);
+            *place = self.consider(uniform(root, row), row, weight).map_or(-1, |place| place as i64);
         }
         // A row that was kept may have gone again within the same call.
         for (&row, place) in rows.iter().zip(places.iter_mut()) {
@@ -84,6 +90,18 @@ impl Places<'_> {
         }
         self.build();
         Ok(())
+    }
+
+    /// Where the row is kept, if it is.
+    fn consider(&mut self, u: f64, row: i64, weight: f32) -> Option<usize> {
+        if self.taken == self.keys.len() {
+            // ln(u) <= u - 1 spares most rows of a long stream the logarithm.
+            let most = (u - 1.0) * (1.0 - ROUNDED) / f64::from(weight);
+            if most < self.keys[*self.heap.first()? as usize] {
+                return None;
+            }
+        }
+        self.keep(libm::log(u) / f64::from(weight), row, weight)
     }
 
     fn keep(&mut self, key: f64, row: i64, weight: f32) -> Option<usize> {
