@@ -197,17 +197,21 @@ def test_queries_show_images_that_no_context_shows():
 
 
 def test_classes_are_in_another_order_in_each_task():
-    family = tasks(dim=200)
-    orders = set()
-    for task in range(40):
-        x, y = family.context([task], [0], 300)
-        # The same image has the same class throughout a task, and each class a mean of its own.
-        means = np.stack([x[0, y[0] == label].mean(0) for label in range(4)])
-        query, target, _ = family.query([task], 100)
-        nearest = ((query[0, :, None] - means) ** 2).sum(2).argmin(1)
-        assert (nearest == target[0]).mean() > 0.9
-        orders.add(tuple(y[0, :12]))
-    assert len(orders) > 20
+    # Images of one pattern in three strengths keep their order of length under every projection: it tells the class.
+    strengths = np.array([0, 30, 200] * 20, np.uint8)
+    family = ImageTasks(strengths[:, None] * np.ones((1, 6), np.uint8), np.arange(60) % 3, seed=1, dim=8)
+    x, y = family.context(np.arange(1200), np.zeros(1200, int), 40)
+    assert family.classes == 3
+    lengths = (x**2).sum(2)
+    orders = np.zeros((3, 3, 3))
+    for length, labels in zip(lengths, y.astype(int), strict=True):
+        by_label = [length[labels == label] for label in range(3)]
+        # The same class has the same label throughout a task.
+        assert all(np.ptp(part) <= 1e-4 * part.max() for part in by_label)
+        orders[tuple(np.argsort([part[0] for part in by_label]))] += 1
+    counts = orders[orders > 0]
+    assert len(counts) == 6
+    assert np.abs(counts - 200).max() < 5 * np.sqrt(1200 * (1 / 6) * (5 / 6))
 
 
 def test_image_tasks_describe_themselves():

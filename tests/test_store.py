@@ -145,6 +145,13 @@ def test_float16_halves_what_a_row_takes_and_rounds():
     assert np.array_equal(kept.y, x[:, 0])
     for rows, _, _ in kept.scan(50):
         assert rows.dtype == np.float32
+    edge = np.nextafter(np.float32(65520), np.float32(0))
+    kept.extend(np.full((1, 2), edge), y := np.ones(1, np.float32))
+    assert np.isfinite(kept.x).all()
+    with pytest.raises(ArrayError, match="float16"):
+        kept.extend(np.full((1, 2), -65520, np.float32), y)
+    kept = store(100, dtype=np.float16)
+    kept.extend(x, x[:, 0].copy())
     wide = store(100)
     wide.merge(kept)
     assert np.array_equal(wide.x, x.astype(np.float16))

@@ -23,6 +23,8 @@ from amortix.errors import AmortixError, ArrayError, ConfigError, FormatError, S
 
 # Beside its columns a row takes a target and a weight (float32), its number, its key and a place in their order.
 _BESIDE = 4 + 4 + 8 + 8 + 4
+# From here on float16 rounds to infinity.
+_TOO_LARGE = 65_520
 
 
 class RowStore:
@@ -242,6 +244,8 @@ class RowStore:
         ):
             if shape != expected:
                 raise ArrayError(f"`{name}` has shape {list(shape)}: x must be [B, {self.features}], the others [B]")
+        if self.dtype == np.float16 and x.dtype != self.dtype and (np.abs(x) >= _TOO_LARGE).any():
+            raise ArrayError(f"x holds numbers of {_TOO_LARGE:,} or more, too large for float16: scale its columns")
 
     def _fit(self, state: Mapping[str, NDArray[Any]]) -> tuple[NDArray[Any], Floats, int]:
         if missing := {"x", "y", "seen"} - set(state):

@@ -139,6 +139,11 @@ mod tests {
         distinct.sort_unstable();
         distinct.dedup();
         assert_eq!(distinct.len(), 3);
+        // Tasks show their images in orders of their own.
+        let first_seen = |rows: &[f32]| -> Vec<usize> {
+            rows.chunks(5).map(|row| rows.chunks(5).position(|other| other == row).unwrap()).collect()
+        };
+        assert_ne!(first_seen(&x[..150]), first_seen(&x[150..300]));
         assert!(y.iter().all(|&c| c.fract() == 0.0 && (0.0..3.0).contains(&c)));
     }
 

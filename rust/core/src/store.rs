@@ -206,7 +206,7 @@ mod tests {
         /// The rows with the largest keys by a plain sort, in whatever order and batches they come.
         #[test]
         fn the_rows_with_the_largest_keys_are_kept(
-            seed: u64, capacity in 0usize..20, rows in Just((0..90i64).collect::<Vec<_>>()).prop_shuffle(),
+            seed: u64, capacity in 0usize..=90, rows in Just((0..90i64).collect::<Vec<_>>()).prop_shuffle(),
             batch in 1usize..40,
         ) {
             let mut sorted: Vec<(f64, i64)> = rows.iter().map(|&r| (key(seed, r, weight(r)), -r)).collect();
@@ -217,7 +217,11 @@ mod tests {
             let mut content = vec![-1; capacity];
             for rows in rows.chunks(batch) {
                 let weights: Vec<f32> = rows.iter().map(|&row| weight(row)).collect();
-                for (&row, place) in rows.iter().zip(store.offer(seed, rows, &weights)) {
+                let places = store.offer(seed, rows, &weights);
+                let mut taken: Vec<&i64> = places.iter().filter(|&&place| place >= 0).collect();
+                taken.sort_unstable();
+                prop_assert!(taken.windows(2).all(|pair| pair[0] != pair[1]), "a place is given twice");
+                for (&row, place) in rows.iter().zip(places) {
                     if place >= 0 {
                         content[place as usize] = row;
                     }
@@ -229,6 +233,20 @@ mod tests {
             store.keys.fill(0.5);
             store.places().adopt(seed).unwrap();
             prop_assert_eq!(keys, store.keys);
+        }
+    }
+
+    /// Of a long stream nearly every row is turned away by the bound on its logarithm.
+    #[test]
+    fn the_bound_turns_no_row_away_that_would_be_kept() {
+        for seed in 0..300 {
+            let mut store = Store::new(3);
+            store.offer(seed, &(0..3000).collect::<Vec<_>>(), &[1.0; 3000]);
+            let mut sorted: Vec<(f64, i64)> = (0..3000).map(|row| (key(seed, row, 1.0), row)).collect();
+            sorted.sort_by(|a, b| b.partial_cmp(a).unwrap());
+            let mut expected: Vec<i64> = sorted[..3].iter().map(|&(_, row)| row).collect();
+            expected.sort_unstable();
+            assert_eq!(store.kept(), expected);
         }
     }
 
