@@ -1,19 +1,19 @@
 """The data plane: task families, streams over tables, state pools, row stores. NumPy only, no torch."""
 
-from amortix.data.pool import StatePool
-from amortix.data.store import RowStore
-from amortix.data.stream import Stream
-from amortix.data.table import Table
-from amortix.data.tasks import (
+from amortix.data.families import (
     FAMILIES,
     Family,
     Linear,
     Logistic,
     Mlp,
     Sinusoid,
-    TaskSampler,
     family_from_dict,
 )
+from amortix.data.pool import StatePool
+from amortix.data.store import RowStore
+from amortix.data.stream import Stream
+from amortix.data.table import Table
+from amortix.data.tasks import TaskSampler
 
 __all__ = [
     "FAMILIES",
