@@ -54,11 +54,23 @@ pub trait Task: Send + Sync {
     fn inputs(&self, key: Key, x: &mut [f32]);
     /// The noise-free mean (one number), or the logits (one for each class), at the row `x`.
     fn signal(&self, x: &[f32], out: &mut [f32]);
+    /// `signal` of many rows: `x` is `[n, width]`, `out` is `[n, outputs]`; what is beyond the task's own stays.
+    fn signals(&self, x: &[f32], width: usize, out: &mut [f32], outputs: usize) {
+        let (dim, own) = (self.dim(), self.classes().max(1));
+        for (x, out) in x.chunks(width).zip(out.chunks_mut(outputs)) {
+            self.signal(&x[..dim], &mut out[..own]);
+        }
+    }
     /// `[1 + dim, outputs]`, bias first, where the signal is linear in them.
     fn weights(&self) -> Option<&[f32]>;
+    /// What an oracle may know of the task, in as many numbers for every task of the family; empty for nothing.
+    fn parameters(&self) -> Vec<f32> {
+        Vec::new()
+    }
 }
 
 /// Inner product in eight partial sums, which the compiler can keep side by side.
+#[inline(always)]
 fn dot<T: Copy + Mul<Output = T> + Sum + AddAssign + Default>(a: &[T], b: &[T]) -> T {
     let mut sums = [T::default(); 8];
     let (a8, b8) = (a.chunks_exact(8), b.chunks_exact(8));

@@ -7,6 +7,11 @@ use crate::{Error, Result, math, parallel};
 
 use super::{Family, Task};
 
+/// Rows whose targets one thread computes at a time.
+const PIECE: usize = 1 << 12;
+/// Tasks that a thread takes at least: fewer are not worth waking another one.
+const TASKS: usize = 16;
+
 /// What a stream of random numbers is for; each purpose has its own keys.
 #[derive(Clone, Copy)]
 #[repr(u64)]
@@ -66,7 +71,7 @@ impl TaskSampler {
         let root = self.root(Purpose::Context);
         parallel::run(|| {
             let work = x.par_chunks_mut(rows * width).zip(y.par_chunks_mut(rows)).zip(tasks).zip(steps);
-            work.with_min_len(4).for_each_init(Vec::new, |signal, (((x, y), &task), &step)| {
+            work.with_min_len(TASKS).for_each_init(Vec::new, |signal, (((x, y), &task), &step)| {
                 let key = root.child(task as u64, step as u64);
                 let task = self.task(task);
                 signal.resize(rows * self.outputs(), 0.0);
@@ -98,7 +103,7 @@ impl TaskSampler {
         parallel::run(|| {
             let rows_of_task = x.par_chunks_mut(rows * width).zip(y.par_chunks_mut(rows));
             let work = rows_of_task.zip(signal.par_chunks_mut(rows * outputs)).zip(tasks);
-            work.with_min_len(4).for_each(|(((x, y), signal), &task)| {
+            work.with_min_len(TASKS).for_each(|(((x, y), signal), &task)| {
                 let key = root.child(task as u64, draw as u64);
                 observe(&*self.task(task), key, self.family.query_scale(), Rows { x, y, signal });
             });
@@ -136,6 +141,20 @@ impl TaskSampler {
         Ok(all)
     }
 
+    /// What `Task::parameters` tells of each task, `[T, P]`.
+    ///
+    /// # Errors
+    /// `Config` where the family tells nothing.
+    pub fn parameters(&self, tasks: &[i64]) -> Result<Vec<f32>> {
+        let each = self.describe(tasks, Task::parameters)?;
+        if each.iter().any(Vec::is_empty) {
+            return Err(Error::Config(
+                "this family tells no parameters: only gp, gmm and causal tasks do".into(),
+            ));
+        }
+        Ok(each.concat())
+    }
+
     fn root(&self, purpose: Purpose) -> Key {
         self.key.child(purpose as u64, 0)
     }
@@ -167,16 +186,27 @@ fn observe(task: &dyn Task, key: Key, scale: f32, rows: Rows<'_>) {
     } else {
         key.uniforms(y);
     }
-    for ((x, y), signal) in x.chunks(width).zip(y.iter_mut()).zip(signal.chunks_mut(outputs)) {
-        let (own, beyond) = signal.split_at_mut(task.classes().max(1));
+    if n <= PIECE {
+        return targets(task, x, width, y, signal, outputs);
+    }
+    let work = x.par_chunks(PIECE * width).zip(y.par_chunks_mut(PIECE));
+    let work = work.zip(signal.par_chunks_mut(PIECE * outputs));
+    work.for_each(|((x, y), signal)| targets(task, x, width, y, signal, outputs));
+}
+
+/// Signals of rows, and targets from the uniforms or normals that stand in `y`.
+fn targets(task: &dyn Task, x: &[f32], width: usize, y: &mut [f32], signal: &mut [f32], outputs: usize) {
+    task.signals(x, width, signal, outputs);
+    if task.classes() == 0 {
+        let noise = task.noise();
+        y.iter_mut().zip(signal.chunks(outputs)).for_each(|(y, signal)| *y = signal[0] + noise * *y);
+        return;
+    }
+    for (y, signal) in y.iter_mut().zip(signal.chunks_mut(outputs)) {
+        let (own, beyond) = signal.split_at_mut(task.classes());
         beyond.fill(0.0);
-        task.signal(&x[..dim], own);
-        *y = if task.classes() == 0 {
-            own[0] + task.noise() * *y
-        } else {
-            math::softmax(own);
-            class_at(own, *y)
-        };
+        math::softmax(own);
+        *y = class_at(own, *y);
     }
 }
 
