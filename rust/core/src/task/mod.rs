@@ -2,12 +2,13 @@
 //!
 //! A family is a distribution over tasks; a task is its index. Every row is a pure function of
 //! (seed, task, step, element): a longer batch starts with the rows of a shorter one, in any order of tasks, on any
-//! number of threads. To add a family, write one file with a `Family` and a `Task` and list it in the bindings.
+//! number of threads. To add a family, write one file with a `Family` and a `Task` (most easily a `Pointwise`) and list it in the bindings.
 
 mod input;
 mod linear;
 mod logistic;
 mod mlp;
+mod pointwise;
 mod range;
 mod sinusoid;
 
@@ -23,7 +24,7 @@ use std::ops::{AddAssign, Mul};
 use rayon::prelude::*;
 
 use crate::rng::Key;
-use crate::{Error, Result, math, parallel};
+use crate::{Error, Result, parallel};
 
 /// A distribution over tasks.
 pub trait Family: Send + Sync {
@@ -43,6 +44,8 @@ pub trait Family: Send + Sync {
 }
 
 /// One data-generating function.
+///
+/// A task whose targets are a function of each row of inputs and noise is written as a `Pointwise`.
 pub trait Task: Send + Sync {
     /// Its columns.
     fn dim(&self) -> usize;
@@ -50,12 +53,21 @@ pub trait Task: Send + Sync {
     fn classes(&self) -> usize;
     /// Standard deviation of the observation noise; 0 for classification.
     fn noise(&self) -> f32;
-    /// Draw rows of inputs, `[n, dim]` in `x`.
-    fn inputs(&self, key: Key, x: &mut [f32]);
-    /// The noise-free mean (one number), or the logits (one for each class), at the row `x`.
-    fn signal(&self, x: &[f32], out: &mut [f32]);
+    /// Draw the rows of a key; inputs, or what causes them, are multiplied by `scale`. Row `i` depends on the key and
+    /// `i` alone.
+    fn observe(&self, key: Key, scale: f32, rows: Rows<'_>);
     /// `[1 + dim, outputs]`, bias first, where the signal is linear in them.
     fn weights(&self) -> Option<&[f32]>;
+}
+
+/// Rows of one task, to be written: at least one, zero beyond the task's own columns and classes.
+pub struct Rows<'a> {
+    /// Inputs, `[n, D]`.
+    pub x: &'a mut [f32],
+    /// Targets, `[n]`: numbers or class indices.
+    pub y: &'a mut [f32],
+    /// Noise-free mean or class probabilities, `[n, O]`.
+    pub signal: &'a mut [f32],
 }
 
 /// What a stream of random numbers is for; each purpose has its own keys.
@@ -121,7 +133,7 @@ impl TaskSampler {
                 let key = root.child(task as u64, step as u64);
                 let task = self.task(task);
                 signal.resize(rows * self.outputs(), 0.0);
-                observe(&*task, key, 1.0, Rows { x, y, signal });
+                task.observe(key, 1.0, Rows { x, y, signal });
             });
             Ok(())
         })
@@ -151,7 +163,7 @@ impl TaskSampler {
             let work = rows_of_task.zip(signal.par_chunks_mut(rows * outputs)).zip(tasks);
             work.with_min_len(4).for_each(|(((x, y), signal), &task)| {
                 let key = root.child(task as u64, draw as u64);
-                observe(&*self.task(task), key, self.family.query_scale(), Rows { x, y, signal });
+                self.task(task).observe(key, self.family.query_scale(), Rows { x, y, signal });
             });
             Ok(())
         })
@@ -194,62 +206,6 @@ impl TaskSampler {
     fn task(&self, task: i64) -> Box<dyn Task> {
         self.family.draw(self.root(Purpose::Task).child(task as u64, 0))
     }
-}
-
-/// Rows of one task: `x` `[n, D]`, `y` `[n]`, `signal` `[n, O]`.
-struct Rows<'a> {
-    x: &'a mut [f32],
-    y: &'a mut [f32],
-    signal: &'a mut [f32],
-}
-
-fn observe(task: &dyn Task, key: Key, scale: f32, rows: Rows<'_>) {
-    let Rows { x, y, signal } = rows;
-    let (n, dim) = (y.len(), task.dim());
-    task.inputs(key.child(Purpose::Inputs as u64, 0), &mut x[..n * dim]);
-    if scale != 1.0 {
-        x[..n * dim].iter_mut().for_each(|v| *v *= scale);
-    }
-    let (width, outputs) = (x.len() / n, signal.len() / n);
-    spread(x, n, dim, width);
-    let key = key.child(Purpose::Targets as u64, 0);
-    if task.classes() == 0 {
-        key.normals(y);
-    } else {
-        key.uniforms(y);
-    }
-    for ((x, y), signal) in x.chunks(width).zip(y.iter_mut()).zip(signal.chunks_mut(outputs)) {
-        let (own, beyond) = signal.split_at_mut(task.classes().max(1));
-        beyond.fill(0.0);
-        task.signal(&x[..dim], own);
-        *y = if task.classes() == 0 {
-            own[0] + task.noise() * *y
-        } else {
-            math::softmax(own);
-            class_at(own, *y)
-        };
-    }
-}
-
-/// Move rows of `dim` numbers apart to rows of `width`, with zeros in between.
-fn spread(x: &mut [f32], rows: usize, dim: usize, width: usize) {
-    if dim == width {
-        return;
-    }
-    for row in (0..rows).rev() {
-        x.copy_within(row * dim..(row + 1) * dim, row * width);
-        x[row * width + dim..(row + 1) * width].fill(0.0);
-    }
-}
-
-/// The class whose share of `[0, 1)` holds `uniform`.
-fn class_at(probabilities: &[f32], uniform: f32) -> f32 {
-    let mut sum = 0.0;
-    let reached = probabilities.iter().position(|p| {
-        sum += p;
-        uniform < sum
-    });
-    reached.unwrap_or(probabilities.len() - 1) as f32
 }
 
 fn rows_of(tasks: &[i64], y: &[f32]) -> Result<usize> {
