@@ -6,6 +6,7 @@ use crate::Result;
 use crate::rng::Key;
 
 use super::input::Gaussian;
+use super::pointwise::Pointwise;
 use super::range::{check_scale, check_share};
 use super::{Family, Range, Task, dot};
 
@@ -107,7 +108,7 @@ struct LinearTask {
     weights: Vec<f32>,
 }
 
-impl Task for LinearTask {
+impl Pointwise for LinearTask {
     fn dim(&self) -> usize {
         self.weights.len() - 1
     }

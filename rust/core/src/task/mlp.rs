@@ -6,6 +6,7 @@ use crate::rng::Key;
 use crate::{Error, Result, math};
 
 use super::input::Gaussian;
+use super::pointwise::Pointwise;
 use super::range::{check_scale, check_share};
 use super::{Family, Range, Task, dot};
 
@@ -118,7 +119,7 @@ struct MlpTask {
     outer: Vec<f32>,
 }
 
-impl Task for MlpTask {
+impl Pointwise for MlpTask {
     fn dim(&self) -> usize {
         self.dim
     }

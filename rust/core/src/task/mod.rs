@@ -2,12 +2,14 @@
 //!
 //! A family is a distribution over tasks; a task is its index. Every row is a pure function of
 //! (seed, task, step, element): a longer batch starts with the rows of a shorter one, in any order of tasks, on any
-//! number of threads. To add a family, write one file with a `Family` and a `Task` and list it in the bindings.
+//! number of threads. To add a family, write one file with a `Family` and a `Task`
+//! (most easily a `Pointwise`) and list it in the bindings.
 
 mod input;
 mod linear;
 mod logistic;
 mod mlp;
+mod pointwise;
 mod range;
 mod sampler;
 mod sinusoid;
@@ -18,6 +20,8 @@ pub use mlp::Mlp;
 pub use range::Range;
 pub use sampler::TaskSampler;
 pub use sinusoid::Sinusoid;
+
+use sampler::Purpose;
 
 use std::iter::Sum;
 use std::ops::{AddAssign, Mul};
@@ -43,6 +47,8 @@ pub trait Family: Send + Sync {
 }
 
 /// One data-generating function.
+///
+/// A task whose targets are a function of each row of inputs and noise is written as a `Pointwise`.
 pub trait Task: Send + Sync {
     /// Its columns.
     fn dim(&self) -> usize;
@@ -50,23 +56,25 @@ pub trait Task: Send + Sync {
     fn classes(&self) -> usize;
     /// Standard deviation of the observation noise; 0 for classification.
     fn noise(&self) -> f32;
-    /// Draw rows of inputs, `[n, dim]` in `x`.
-    fn inputs(&self, key: Key, x: &mut [f32]);
-    /// The noise-free mean (one number), or the logits (one for each class), at the row `x`.
-    fn signal(&self, x: &[f32], out: &mut [f32]);
-    /// `signal` of many rows: `x` is `[n, width]`, `out` is `[n, outputs]`; what is beyond the task's own stays.
-    fn signals(&self, x: &[f32], width: usize, out: &mut [f32], outputs: usize) {
-        let (dim, own) = (self.dim(), self.classes().max(1));
-        for (x, out) in x.chunks(width).zip(out.chunks_mut(outputs)) {
-            self.signal(&x[..dim], &mut out[..own]);
-        }
-    }
+    /// Draw the rows of a key; inputs, or what causes them, are multiplied by `scale`. Row `i` depends on the key and
+    /// `i` alone.
+    fn observe(&self, key: Key, scale: f32, rows: Rows<'_>);
     /// `[1 + dim, outputs]`, bias first, where the signal is linear in them.
     fn weights(&self) -> Option<&[f32]>;
     /// What an oracle may know of the task, in as many numbers for every task of the family; empty for nothing.
     fn parameters(&self) -> Vec<f32> {
         Vec::new()
     }
+}
+
+/// Rows of one task, to be written: at least one, zero beyond the task's own columns and classes.
+pub struct Rows<'a> {
+    /// Inputs, `[n, D]`.
+    pub x: &'a mut [f32],
+    /// Targets, `[n]`: numbers or class indices.
+    pub y: &'a mut [f32],
+    /// Noise-free mean or class probabilities, `[n, O]`.
+    pub signal: &'a mut [f32],
 }
 
 /// Inner product in eight partial sums, which the compiler can keep side by side.

@@ -3,19 +3,17 @@
 use rayon::prelude::*;
 
 use crate::rng::Key;
-use crate::{Error, Result, math, parallel};
+use crate::{Error, Result, parallel};
 
-use super::{Family, Task};
+use super::{Family, Rows, Task};
 
-/// Rows whose targets one thread computes at a time.
-const PIECE: usize = 1 << 12;
 /// Tasks that a thread takes at least: fewer are not worth waking another one.
 const TASKS: usize = 16;
 
 /// What a stream of random numbers is for; each purpose has its own keys.
 #[derive(Clone, Copy)]
 #[repr(u64)]
-enum Purpose {
+pub(super) enum Purpose {
     Task = 1,
     Context = 2,
     Query = 3,
@@ -75,7 +73,7 @@ impl TaskSampler {
                 let key = root.child(task as u64, step as u64);
                 let task = self.task(task);
                 signal.resize(rows * self.outputs(), 0.0);
-                observe(&*task, key, 1.0, Rows { x, y, signal });
+                task.observe(key, 1.0, Rows { x, y, signal });
             });
             Ok(())
         })
@@ -105,7 +103,7 @@ impl TaskSampler {
             let work = rows_of_task.zip(signal.par_chunks_mut(rows * outputs)).zip(tasks);
             work.with_min_len(TASKS).for_each(|(((x, y), signal), &task)| {
                 let key = root.child(task as u64, draw as u64);
-                observe(&*self.task(task), key, self.family.query_scale(), Rows { x, y, signal });
+                self.task(task).observe(key, self.family.query_scale(), Rows { x, y, signal });
             });
             Ok(())
         })
@@ -146,7 +144,7 @@ impl TaskSampler {
     /// # Errors
     /// `Config` where the family tells nothing.
     pub fn parameters(&self, tasks: &[i64]) -> Result<Vec<f32>> {
-        let each = self.describe(tasks, Task::parameters)?;
+        let each = self.describe(tasks, |task| task.parameters())?;
         if each.iter().any(Vec::is_empty) {
             return Err(Error::Config(
                 "this family tells no parameters: only gp, gmm and causal tasks do".into(),
@@ -162,73 +160,6 @@ impl TaskSampler {
     fn task(&self, task: i64) -> Box<dyn Task> {
         self.family.draw(self.root(Purpose::Task).child(task as u64, 0))
     }
-}
-
-/// Rows of one task: `x` `[n, D]`, `y` `[n]`, `signal` `[n, O]`.
-struct Rows<'a> {
-    x: &'a mut [f32],
-    y: &'a mut [f32],
-    signal: &'a mut [f32],
-}
-
-fn observe(task: &dyn Task, key: Key, scale: f32, rows: Rows<'_>) {
-    let Rows { x, y, signal } = rows;
-    let (n, dim) = (y.len(), task.dim());
-    task.inputs(key.child(Purpose::Inputs as u64, 0), &mut x[..n * dim]);
-    if scale != 1.0 {
-        x[..n * dim].iter_mut().for_each(|v| *v *= scale);
-    }
-    let (width, outputs) = (x.len() / n, signal.len() / n);
-    spread(x, n, dim, width);
-    let key = key.child(Purpose::Targets as u64, 0);
-    if task.classes() == 0 {
-        key.normals(y);
-    } else {
-        key.uniforms(y);
-    }
-    if n <= PIECE {
-        return targets(task, x, width, y, signal, outputs);
-    }
-    let work = x.par_chunks(PIECE * width).zip(y.par_chunks_mut(PIECE));
-    let work = work.zip(signal.par_chunks_mut(PIECE * outputs));
-    work.for_each(|((x, y), signal)| targets(task, x, width, y, signal, outputs));
-}
-
-/// Signals of rows, and targets from the uniforms or normals that stand in `y`.
-fn targets(task: &dyn Task, x: &[f32], width: usize, y: &mut [f32], signal: &mut [f32], outputs: usize) {
-    task.signals(x, width, signal, outputs);
-    if task.classes() == 0 {
-        let noise = task.noise();
-        y.iter_mut().zip(signal.chunks(outputs)).for_each(|(y, signal)| *y = signal[0] + noise * *y);
-        return;
-    }
-    for (y, signal) in y.iter_mut().zip(signal.chunks_mut(outputs)) {
-        let (own, beyond) = signal.split_at_mut(task.classes());
-        beyond.fill(0.0);
-        math::softmax(own);
-        *y = class_at(own, *y);
-    }
-}
-
-/// Move rows of `dim` numbers apart to rows of `width`, with zeros in between.
-fn spread(x: &mut [f32], rows: usize, dim: usize, width: usize) {
-    if dim == width {
-        return;
-    }
-    for row in (0..rows).rev() {
-        x.copy_within(row * dim..(row + 1) * dim, row * width);
-        x[row * width + dim..(row + 1) * width].fill(0.0);
-    }
-}
-
-/// The class whose share of `[0, 1)` holds `uniform`.
-fn class_at(probabilities: &[f32], uniform: f32) -> f32 {
-    let mut sum = 0.0;
-    let reached = probabilities.iter().position(|p| {
-        sum += p;
-        uniform < sum
-    });
-    reached.unwrap_or(probabilities.len() - 1) as f32
 }
 
 fn rows_of(tasks: &[i64], y: &[f32]) -> Result<usize> {
