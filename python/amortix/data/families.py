@@ -79,11 +79,15 @@ class Logistic(Family):
 class Mlp(Family):
     """x ~ N(0, I), hidden units tanh(s (w·x/√d + b)), w, b ~ N(0, 1); outputs of variance about 1.
 
+    With two layers the second's units are likewise functions of the first's, divided by their root mean square.
+
     Attributes:
         dim: columns, uniform.
         classes: (0, 0) for regression, else uniform, at least 2, with labels from
             the softmax of twice the outputs.
-        hidden: hidden units.
+        hidden: hidden units of each layer.
+        layers: hidden layers, 1 or 2.
+        activation: ``"tanh"`` or ``"relu"``.
         noise: σ, log-uniform, or (0, 0); for regression only.
         weight_scale: s, log-uniform: the larger, the further from linear.
         query_scale: what query inputs are multiplied by.
@@ -94,6 +98,8 @@ class Mlp(Family):
     dim: IntRange = (8, 8)
     classes: IntRange = (0, 0)
     hidden: int = 32
+    layers: int = 1
+    activation: str = "tanh"
     noise: Range = (0.5, 0.5)
     weight_scale: Range = (2.0, 2.0)
     query_scale: float = 1.0
@@ -125,8 +131,122 @@ class Sinusoid(Family):
     query_scale: float = 1.0
 
 
+@dataclass(frozen=True)
+class Gp(Family):
+    """f ~ GP(0, a² k(|x - x'| / ℓ)), x uniform in [low, high] in every column, y = f(x) + σ·N(0, 1).
+
+    A function is a sum of S random waves. Averaged over tasks its covariance is exact; that of one task differs from
+    it by a standard error of at most a²/√(2S) at each distance.
+
+    References:
+        Rahimi, Recht, "Random features for large-scale kernel machines", NIPS 2007.
+
+    Attributes:
+        dim: columns, uniform.
+        kernel: ``"rbf"``, ``"matern12"``, ``"matern32"`` or ``"matern52"``.
+        length_scale: ℓ, log-uniform.
+        amplitude: a, log-uniform.
+        noise: σ, log-uniform, or (0, 0).
+        frequencies: S.
+        low: lower end of x.
+        high: upper end of x.
+        query_scale: what query inputs are multiplied by.
+    """
+
+    name: ClassVar[str] = "gp"
+    dim: IntRange = (1, 1)
+    kernel: str = "rbf"
+    length_scale: Range = (0.3, 1.0)
+    amplitude: Range = (1.0, 1.0)
+    noise: Range = (0.1, 0.1)
+    frequencies: int = 256
+    low: float = -2.0
+    high: float = 2.0
+    query_scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class Tree(Family):
+    """x ~ N(0, I); full trees that ask at every inner node whether a column is above a threshold, leaves ~ N(0, 1).
+
+    References:
+        Garg, Tsipras, Liang, Valiant, "What can transformers learn in-context?", NeurIPS 2022.
+
+    Attributes:
+        dim: columns, uniform.
+        classes: (0, 0) for regression, else uniform, at least 2, with labels from the softmax of twice the leaves.
+        depth: questions from root to leaf, uniform, at most 12.
+        trees: trees that are added and divided by the root of their number, uniform.
+        threshold: standard deviation of the thresholds; 0 puts all at zero.
+        noise: σ, log-uniform, or (0, 0); for regression only.
+        query_scale: what query inputs are multiplied by.
+    """
+
+    name: ClassVar[str] = "tree"
+    dim: IntRange = (20, 20)
+    classes: IntRange = (0, 0)
+    depth: IntRange = (4, 4)
+    trees: IntRange = (1, 1)
+    threshold: float = 0.0
+    noise: Range = (0.0, 0.0)
+    query_scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class Gmm(Family):
+    """Means m ~ N(0, s² I), rows x ~ N(m_c, v I) of components c drawn alike, y = c.
+
+    Attributes:
+        dim: columns, uniform.
+        classes: components, uniform, at least 2.
+        variance: v, log-uniform.
+        mean_scale: s, log-uniform.
+        query_scale: what query inputs are multiplied by.
+    """
+
+    name: ClassVar[str] = "gmm"
+    dim: IntRange = (2, 2)
+    classes: IntRange = (5, 5)
+    variance: Range = (0.1, 0.1)
+    mean_scale: Range = (1.0, 1.0)
+    query_scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class Causal(Family):
+    """D + 1 variables on a random graph, each a mechanism of its parents plus noise.
+
+    The last in the causal order, which has at least one parent, is y; the others are the columns of x in random order.
+    `TaskSampler.graph` tells which causes which.
+
+    References:
+        Lorch, Sussex, Rothfuss, Krause, Schölkopf, "Amortized inference for causal structure learning", NeurIPS 2022.
+
+    Attributes:
+        dim: columns, uniform.
+        graph: ``"erdos_renyi"``, ``"scale_free"``, ``"watts_strogatz"`` or ``"stochastic_block"``.
+        degree: parents of a variable, on average; fewer where not so many fit.
+        mechanism: ``"linear"``, of weights N(0, s²) over the root of the number of parents; or ``"random_features"``,
+            32 random waves of amplitude s.
+        noise_kind: ``"gauss"``, ``"laplace"`` of variance 1, or ``"cauchy"``; of y too.
+        noise: its scale, log-uniform, one for all variables of a task.
+        weight_scale: s, log-uniform.
+        query_scale: what the columns' noise is multiplied by in queries.
+    """
+
+    name: ClassVar[str] = "causal"
+    dim: IntRange = (5, 5)
+    graph: str = "erdos_renyi"
+    degree: float = 2.0
+    mechanism: str = "linear"
+    noise_kind: str = "gauss"
+    noise: Range = (0.5, 0.5)
+    weight_scale: Range = (1.0, 1.0)
+    query_scale: float = 1.0
+
+
 #: Every family by its name.
-FAMILIES: dict[str, type[Family]] = {cls.name: cls for cls in (Linear, Logistic, Mlp, Sinusoid)}
+FAMILIES: dict[str, type[Family]] = {cls.name: cls for cls in (Linear, Logistic, Sinusoid, Gp, Mlp, Tree, Gmm, Causal)}
 
 
 def family_from_dict(settings: Mapping[str, Any]) -> Family:

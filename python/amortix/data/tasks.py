@@ -16,7 +16,7 @@ import dataclasses
 
 from amortix import _core
 from amortix.data._arrays import Floats, Integers, IntegersLike, empty, integers, whole
-from amortix.data.families import Family
+from amortix.data.families import Causal, Family
 from amortix.errors import ConfigError
 
 
@@ -123,3 +123,44 @@ class TaskSampler:
             ConfigError: the family's signal is not linear.
         """
         return self._core.weights(integers("tasks", tasks))
+
+    def parameters(self, tasks: IntegersLike) -> Floats:
+        """What an oracle may know of each task, ``[T, P]``.
+
+        Length scale and amplitude of gp tasks; variance of a component and scale of the means of gmm tasks; the
+        flattened `graph` of causal tasks.
+
+        Raises:
+            ConfigError: the family tells no parameters.
+        """
+        return self._core.parameters(integers("tasks", tasks))
+
+    def graph(self, tasks: IntegersLike) -> Floats:
+        """The graph of each causal task, ``[T, D + 1, D + 1]``: 1 at (cause, effect), the target last.
+
+        Raises:
+            ConfigError: the family is not causal.
+        """
+        if not isinstance(self.family, Causal):
+            raise ConfigError(f"{self.family.name} tasks have no graph: only causal tasks do")
+        size = self.features + 1
+        return self.parameters(tasks).reshape(-1, size, size)
+
+
+def normals(seed: int, count: int, *, out: Floats | None = None) -> Floats:
+    """Standard normals of a seed, ``[count]``: the generator below every family.
+
+    A longer output starts with a shorter one. Long outputs are made by all threads.
+
+    Args:
+        seed: from 0 to 2⁶⁴ - 1.
+        count: how many.
+        out: memory to write into, as the result.
+
+    Raises:
+        ArrayError: ``out`` cannot be written.
+    """
+    seed = whole("seed", seed, 0, 2**64 - 1)
+    values = empty("normals", (whole("count", count, 0),)) if out is None else out
+    _core.normals_into(seed, values)
+    return values

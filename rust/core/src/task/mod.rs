@@ -5,6 +5,10 @@
 //! number of threads. To add a family, write one file with a `Family` and a `Task`
 //! (most easily a `Pointwise`) and list it in the bindings.
 
+mod causal;
+mod gmm;
+mod gp;
+mod graph;
 mod input;
 mod linear;
 mod logistic;
@@ -13,13 +17,19 @@ mod pointwise;
 mod range;
 mod sampler;
 mod sinusoid;
+mod tree;
 
+pub use causal::{Causal, Mechanism, NoiseKind};
+pub use gmm::Gmm;
+pub use gp::{Gp, Kernel};
+pub use graph::GraphKind;
 pub use linear::Linear;
 pub use logistic::Logistic;
-pub use mlp::Mlp;
+pub use mlp::{Activation, Mlp};
 pub use range::Range;
 pub use sampler::TaskSampler;
 pub use sinusoid::Sinusoid;
+pub use tree::Tree;
 
 use sampler::Purpose;
 
@@ -105,11 +115,44 @@ mod tests {
         let (weight_scale, query_scale) = (fixed(1.0), 2.0);
         let none = Range { low: 0, high: 0 };
         let classes = Range { low: 2, high: 4 };
-        let mlp = Mlp { dim, classes: none, hidden: 8, noise, weight_scale, query_scale, irrelevant: 0.3 };
+        let mlp = Mlp {
+            dim,
+            classes: none,
+            hidden: 8,
+            layers: 2,
+            activation: Activation::Relu,
+            noise,
+            weight_scale,
+            query_scale,
+            irrelevant: 0.3,
+        };
         vec![
             Box::new(Linear { dim, noise, condition, sparsity: 0.3, weight_scale, query_scale }),
             Box::new(Logistic { dim, classes, condition, sparsity: 0.3, weight_scale, query_scale }),
-            Box::new(Mlp { classes, ..mlp.clone() }),
+            Box::new(Mlp { classes, layers: 1, activation: Activation::Tanh, ..mlp.clone() }),
+            Box::new(Tree { dim, classes, depth: dim, trees: classes, threshold: 0.5, noise, query_scale }),
+            Box::new(Gmm { dim, classes, variance: fixed(0.1), mean_scale: noise, query_scale }),
+            Box::new(Gp {
+                dim,
+                kernel: Kernel::Matern32,
+                length_scale: noise,
+                amplitude: noise,
+                noise,
+                frequencies: 40,
+                low: -2.0,
+                high: 2.0,
+                query_scale,
+            }),
+            Box::new(Causal {
+                dim,
+                graph: GraphKind::ScaleFree,
+                degree: 2.0,
+                mechanism: Mechanism::RandomFeatures,
+                noise_kind: NoiseKind::Laplace,
+                noise,
+                weight_scale,
+                query_scale,
+            }),
             Box::new(mlp),
             Box::new(Sinusoid {
                 amplitude: noise,
