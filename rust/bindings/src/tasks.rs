@@ -138,6 +138,7 @@ impl PyTaskSampler {
 
     #[staticmethod]
     #[pyo3(signature = (seed, *, dim, classes, depth, trees, threshold, noise, query_scale))]
+    #[allow(clippy::too_many_arguments, reason = "one keyword for each setting of the family")]
     fn tree(
         seed: u64,
         dim: (usize, usize),
