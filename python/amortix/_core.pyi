@@ -24,6 +24,7 @@ __all__ = [
     "gather_into",
     "image_rows_into",
     "local_solve_into",
+    "normals_into",
     "pool_advance_into",
     "pool_draw_by_age_into",
     "pool_draw_into",
@@ -67,6 +68,8 @@ class TaskSampler:
         dim: tuple[int, int],
         classes: tuple[int, int],
         hidden: int,
+        layers: int,
+        activation: str,
         noise: tuple[float, float],
         weight_scale: tuple[float, float],
         query_scale: float,
@@ -81,6 +84,55 @@ class TaskSampler:
         low: float,
         high: float,
         noise: tuple[float, float],
+        query_scale: float,
+    ) -> TaskSampler: ...
+    @staticmethod
+    def gp(
+        seed: int,
+        *,
+        dim: tuple[int, int],
+        kernel: str,
+        length_scale: tuple[float, float],
+        amplitude: tuple[float, float],
+        noise: tuple[float, float],
+        frequencies: int,
+        low: float,
+        high: float,
+        query_scale: float,
+    ) -> TaskSampler: ...
+    @staticmethod
+    def tree(
+        seed: int,
+        *,
+        dim: tuple[int, int],
+        classes: tuple[int, int],
+        depth: tuple[int, int],
+        trees: tuple[int, int],
+        threshold: float,
+        noise: tuple[float, float],
+        query_scale: float,
+    ) -> TaskSampler: ...
+    @staticmethod
+    def gmm(
+        seed: int,
+        *,
+        dim: tuple[int, int],
+        classes: tuple[int, int],
+        variance: tuple[float, float],
+        mean_scale: tuple[float, float],
+        query_scale: float,
+    ) -> TaskSampler: ...
+    @staticmethod
+    def causal(
+        seed: int,
+        *,
+        dim: tuple[int, int],
+        graph: str,
+        degree: float,
+        mechanism: str,
+        noise_kind: str,
+        noise: tuple[float, float],
+        weight_scale: tuple[float, float],
         query_scale: float,
     ) -> TaskSampler: ...
     @property
@@ -108,7 +160,9 @@ class TaskSampler:
     def n_classes(self, tasks: NDArray[np.int64]) -> NDArray[np.int64]: ...
     def noise(self, tasks: NDArray[np.int64]) -> NDArray[np.float32]: ...
     def weights(self, tasks: NDArray[np.int64]) -> NDArray[np.float32]: ...
+    def parameters(self, tasks: NDArray[np.int64]) -> NDArray[np.float32]: ...
 
+def normals_into(seed: int, out: NDArray[np.float32]) -> None: ...
 def context_merge_into(
     query: NDArray[np.float32],
     rows: NDArray[np.float32],
