@@ -39,7 +39,7 @@ DIRECTIONS = {
     "checkpoint": ("checkpoint", "errors learner regimes"),
     "conformance": ("testing", "batch learner"),
     "meta": ("training evaluation oracles", "errors data batch numerics learner checkpoint"),
-    "tabular": ("encoder metrics baselines", "errors data"),
+    "tabular": ("scores metrics baselines", "errors data"),
     "files": ("saving datasets", "core errors"),
     "adaptation": (
         "adapt plan track model budget forecasts pretrained",
