@@ -109,8 +109,6 @@ class Table:
             features = [_find(names, name, "column") for name in columns]
         if not features:
             raise SourceError("no feature column is left: drop fewer columns")
-        for feature in features:
-            opened.check_feature(feature)
         table = cls(opened, features, where, source=path, drop=tuple(drop))
         return table if classes is None else table.with_classes(classes)
 
@@ -145,8 +143,15 @@ class Table:
             raise SourceError(
                 f"target {self.target!r} holds labels: name them, table.with_classes(table.distinct_labels())"
             )
+        for feature in self._features:
+            self._source.check_feature(feature)
         classes = None if self.classes is None else list(self.classes)
         return self._source.reader(self._features, self._target, classes)
+
+    @property
+    def origin(self) -> tuple[Source, list[int], int | None]:
+        """Where the columns come from, and the indices there of the features and of the target."""
+        return self._source, list(self._features), self._target
 
     def _require_target(self) -> int:
         if self._target is None:

@@ -1,6 +1,7 @@
 //! The module `amortix._core`: checked borrows of NumPy memory around `amortix_core`, and nothing else.
 
 mod array;
+mod encode;
 mod enter;
 mod error;
 mod pool;
@@ -17,5 +18,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     tasks::register(module)?;
     stream::register(module)?;
     pool::register(module)?;
+    encode::register(module)?;
     refine::register(module)
 }

@@ -8,7 +8,7 @@ use crate::{Error, Result, parallel};
 use super::numbers::Unfit;
 use super::{Code, Summary};
 
-/// Columns that are copied together: neighbours in memory, where rows lie one after another.
+/// The most columns that are copied together: neighbours in memory, where rows lie one after another.
 const STRIP: usize = 16;
 /// Numbers of a tile that is encoded at once.
 const TILE: usize = 1 << 15;
@@ -56,12 +56,13 @@ pub fn summarise<T: Real>(
         return Err(Error::Array(format!("`weights` must have shape [{rows}]")));
     }
     parallel::run(|| {
-        let strips = summaries.par_chunks_mut(STRIP).zip(columns.par_chunks(STRIP)).enumerate();
+        let size = columns.len().div_ceil(4 * rayon::current_num_threads()).clamp(1, STRIP);
+        let strips = summaries.par_chunks_mut(size).zip(columns.par_chunks(size)).enumerate();
         let found = strips.filter_map(|(strip, (summaries, columns))| {
             let values = copied(x, columns);
             let mut seen = summaries.iter_mut().zip(values.chunks(rows.max(1))).enumerate();
             seen.find_map(|(place, (summary, values))| {
-                Some((strip * STRIP + place, summary.see_numbers(values, weights)?))
+                Some((strip * size + place, summary.see_numbers(values, weights)?))
             })
         });
         Ok(found.min_by_key(|(place, _)| *place))
@@ -72,8 +73,8 @@ pub fn summarise<T: Real>(
 ///
 /// # Errors
 /// `Array` where the sizes do not fit; those of the thread pool.
-pub fn encode_into<T: Real>(codes: &[Code], x: ArrayView2<'_, T>, out: &mut [f32]) -> Result<()> {
-    let width: usize = codes.iter().map(Code::width).sum();
+pub fn encode_into<T: Real>(codes: &[&Code], x: ArrayView2<'_, T>, out: &mut [f32]) -> Result<()> {
+    let width: usize = codes.iter().map(|code| code.width()).sum();
     let (rows, columns) = x.dim();
     if columns != codes.len() || Some(out.len()) != rows.checked_mul(width) {
         return Err(Error::Array(format!(
@@ -93,7 +94,7 @@ pub fn encode_into<T: Real>(codes: &[Code], x: ArrayView2<'_, T>, out: &mut [f32
 
 /// Encode the rows from `first` on that `out` has room for.
 fn encode_tile<T: Real>(
-    codes: &[Code],
+    codes: &[&Code],
     x: ArrayView2<'_, T>,
     first: usize,
     width: usize,
@@ -176,6 +177,7 @@ mod tests {
         let maps = [Map::Scaled { mean: 1.0, scale: 2.0 }, Map::Nothing, level("8")];
         let codes: Vec<Code> = maps.into_iter().map(|map| Code::new(map, true).unwrap()).collect();
         let mut out = vec![9.0; 3000 * 6];
+        let codes: Vec<&Code> = codes.iter().collect();
         encode_into(&codes, x.view(), &mut out).unwrap();
         for (row, out) in out.chunks(6).enumerate() {
             let gap = |column| f32::from(u8::from((row + column) % 11 == 0));

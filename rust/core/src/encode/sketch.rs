@@ -32,7 +32,8 @@ pub struct Sketch {
     seen: u64,
     /// The sum over all steps of the square of the most that a rank was moved.
     doubt: f64,
-    levels: Vec<Vec<f64>>,
+    /// Ordered keys of the values, which sort faster.
+    levels: Vec<Vec<i64>>,
 }
 
 impl Sketch {
@@ -48,18 +49,15 @@ impl Sketch {
         self.seen += block.len() as u64;
         let (level, run) = (thinning as usize, 1usize << thinning);
         self.reach(level);
-        for values in block.chunks(run) {
-            if values.len() < run {
-                // A rest too short for a run is kept in full.
-                self.levels[0].extend_from_slice(values);
-            } else if run == 1 {
-                self.levels[0].push(values[0]);
-            } else {
-                let chosen = hash::below(self.toss(), run as u64) as usize;
-                self.levels[level].push(values[chosen]);
-                self.doubt += (run * run) as f64 / 4.0;
-            }
+        // A rest too short for a run is kept in full, as is everything before the stream is long.
+        let thinned = if run == 1 { 0 } else { block.len() - block.len() % run };
+        let (thinned, kept) = block.split_at(thinned);
+        for values in thinned.chunks(run) {
+            let chosen = hash::below(self.toss(), run as u64) as usize;
+            self.levels[level].push(ordered(values[chosen]));
+            self.doubt += (run * run) as f64 / 4.0;
         }
+        self.levels[0].extend(kept.iter().map(|&value| ordered(value)));
         self.shrink();
     }
 
@@ -90,8 +88,9 @@ impl Sketch {
     #[must_use]
     pub fn points(&self) -> Vec<(f64, u64)> {
         let weighted = self.levels.iter().enumerate();
-        let mut points: Vec<(f64, u64)> =
-            weighted.flat_map(|(level, values)| values.iter().map(move |&v| (v, 1 << level))).collect();
+        let mut points: Vec<(f64, u64)> = weighted
+            .flat_map(|(level, keys)| keys.iter().map(move |&key| (value(key), 1 << level)))
+            .collect();
         points.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
         points.dedup_by(|next, kept| {
             let same = next.0 == kept.0;
@@ -117,7 +116,7 @@ impl Sketch {
     pub(super) fn state(&self) -> (Vec<f64>, Vec<u64>, f64) {
         let sizes = self.levels.iter().map(|level| level.len() as u64);
         let wholes = [self.key, self.tossed, self.seen].into_iter().chain(sizes).collect();
-        (self.levels.concat(), wholes, self.doubt)
+        (self.levels.concat().into_iter().map(value).collect(), wholes, self.doubt)
     }
 
     /// The sketch with this state; None where its parts do not fit each other.
@@ -127,7 +126,7 @@ impl Sketch {
         for (level, &size) in sizes.iter().enumerate() {
             let (values, after) = rest.split_at_checked(usize::try_from(size).ok()?)?;
             weight = weight.checked_add(size.checked_mul(1u64.checked_shl(u32::try_from(level).ok()?)?)?)?;
-            levels.push(values.to_vec());
+            levels.push(values.iter().copied().map(ordered).collect());
             rest = after;
         }
         let fits = rest.is_empty() && weight == *seen && doubt >= 0.0 && values.iter().all(|v| v.is_finite());
@@ -166,16 +165,27 @@ impl Sketch {
     fn rise(&mut self, level: usize) {
         self.reach(level + 1);
         let second = (self.toss() & 1) as usize;
-        let mut values = std::mem::take(&mut self.levels[level]);
+        let mut keys = std::mem::take(&mut self.levels[level]);
         // Stable sorting finds the sorted runs that earlier rises left.
-        values.sort_by(f64::total_cmp);
-        let odd = if values.len() % 2 == 1 { values.pop() } else { None };
-        self.levels[level + 1].extend(values.iter().skip(second).step_by(2));
+        keys.sort();
+        let odd = if keys.len() % 2 == 1 { keys.pop() } else { None };
+        self.levels[level + 1].extend(keys.chunks_exact(2).map(|pair| pair[second]));
         self.doubt += libm::exp2(2.0 * level as f64);
-        values.clear();
-        values.extend(odd);
-        self.levels[level] = values;
+        keys.clear();
+        keys.extend(odd);
+        self.levels[level] = keys;
     }
+}
+
+/// A whole number that compares as the value does; the sign bit flips the others, as IEEE 754 orders them.
+fn ordered(value: f64) -> i64 {
+    let bits = value.to_bits() as i64;
+    bits ^ (bits >> 63 & i64::MAX)
+}
+
+/// The inverse of `ordered`.
+fn value(key: i64) -> f64 {
+    f64::from_bits((key ^ (key >> 63 & i64::MAX)) as u64)
 }
 
 fn room(depth: usize) -> usize {
