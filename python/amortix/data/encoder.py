@@ -133,7 +133,7 @@ class TableEncoder:
     @cached_property
     def columns(self) -> list[str]:
         """Names of the encoded columns; one that comes up again gets a number."""
-        return list(_different(name for field in self.fields for name in field.names()))
+        return list(different(name for field in self.fields for name in field.names()))
 
     @cached_property
     def codes(self) -> list[_core.Code]:
@@ -159,8 +159,9 @@ class TableEncoder:
         """One row for each column of the table: what the pass found and what the column becomes."""
         rows = []
         for each in self.fields:
-            becomes = each.map.reason if isinstance(each.map, LeftOut) else ", ".join(each.names())
-            rows.append({"column": each.column, "kind": each.kind} | asdict(each.facts) | {"becomes": becomes})
+            reason = [each.map.reason] if isinstance(each.map, LeftOut) else []
+            becomes = {"becomes": ", ".join([*reason, *each.names()])}
+            rows.append({"column": each.column, "kind": each.kind} | asdict(each.facts) | becomes)
         return rows
 
     def check(self, table: Table) -> None:
@@ -295,7 +296,8 @@ def _target(summary: TableSummary) -> tuple[Facts | None, tuple[str, ...] | None
     return None, tuple(in_order(label for label, _ in found))
 
 
-def _different(names: Iterable[str]) -> Iterable[str]:
+def different(names: Iterable[str]) -> Iterable[str]:
+    """The names, one that came before with a number."""
     taken: set[str] = set()
     for name in names:
         candidates = itertools.chain([name], (f"{name} ({count})" for count in itertools.count(2)))

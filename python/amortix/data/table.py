@@ -89,7 +89,7 @@ class Table:
             classes: labels of the target; y is then the index of the label.
 
         Raises:
-            SourceError: a file or column is not there, or a feature column does not hold numbers.
+            SourceError: a file or column is not there.
             FormatError: the file is damaged or of an unknown kind.
         """
         opened, path = _open(source)
@@ -137,7 +137,7 @@ class Table:
         """What copies rows into memory; it holds one group at a time.
 
         Raises:
-            SourceError: the target holds labels, and `classes` is not set.
+            SourceError: a feature column does not hold numbers, or the target holds labels and `classes` is not set.
         """
         if self.target_kind == "label" and self.classes is None:
             raise SourceError(
