@@ -47,6 +47,8 @@ class EncoderSettings:
             and heavy tails.
         levels: the most labels of a column that get a column each, the commonest first.
         categories: columns of numbers that are labels; the target may be among them.
+        weight: a column that is no feature, with each row's weight in means and spreads; quantiles and the commonest
+            labels are not weighted.
         seed: of the quantiles' sampling, from 0 to 2⁶⁴ - 1.
 
     Raises:
@@ -56,6 +58,7 @@ class EncoderSettings:
     scale: Literal["standard", "normal"] = "standard"
     levels: int = 16
     categories: tuple[str, ...] = ()
+    weight: str | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -106,7 +109,8 @@ class TableEncoder:
     ) -> TableEncoder:
         """Read the table once and decide; errors as in `TableSummary.of` and `from_summary`."""
         settings = settings or EncoderSettings()
-        seen = TableSummary.of(table, categories=settings.categories, seed=settings.seed, progress=progress)
+        chosen = {"categories": settings.categories, "weight": settings.weight, "seed": settings.seed}
+        seen = TableSummary.of(table, **chosen, progress=progress)
         return cls.from_summary(seen, settings)
 
     @classmethod
@@ -115,11 +119,13 @@ class TableEncoder:
 
         Raises:
             SourceError: there is no row, every column is left out, or a label of the target is missing.
-            ConfigError: the summary was made with other categories.
+            ConfigError: the summary was made with other categories or weights.
         """
-        settings = settings or EncoderSettings(categories=summary.categories)
-        if settings.categories != summary.categories:
-            raise ConfigError(f"the summary was made with categories={summary.categories}: use the same settings")
+        made = {"categories": summary.categories, "weight": summary.weight}
+        settings = settings or EncoderSettings(**made)
+        for name, value in made.items():
+            if getattr(settings, name) != value:
+                raise ConfigError(f"the summary was made with {name}={value!r}: use the same settings")
         if not summary.rows:
             raise SourceError("the table has no rows: an encoder needs some to fit")
         fields = tuple(field(summary, place, settings) for place in range(summary.features))

@@ -14,7 +14,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,8 @@ BLOCK = 8192
 
 #: Called with the rows seen and all rows of the pass.
 Progress = Callable[[int, int], None]
+
+Weights: TypeAlias = NDArray[np.float64] | None
 
 KINDS: dict[str, ColumnKind] = {"numeric": "number", "integer": "number", "label": "label"}
 GATHERED = {"number": "numbers", "boolean": "numbers", "label": "labels", "time": "times"}
@@ -50,6 +52,7 @@ class TableSummary:
         target: the target's name, or None.
         classes: the target's classes where the table declared them.
         categories: the columns of whole numbers that were taken for labels.
+        weight: the column of the rows' weights in means and spreads, or None.
 
     References:
         Chan, Golub, LeVeque 1979 (moments); Karnin, Lang, Liberty, FOCS 2016 (quantiles); Agarwal et al., "Mergeable
@@ -61,6 +64,7 @@ class TableSummary:
     target: str | None
     classes: tuple[str, ...] | None
     categories: tuple[str, ...]
+    weight: str | None
     inner: _core.Summaries
 
     @classmethod
@@ -69,6 +73,7 @@ class TableSummary:
         table: Table,
         *,
         categories: Sequence[str] = (),
+        weight: str | None = None,
         seed: int = 0,
         shard: tuple[int, int] = (0, 1),
         progress: Progress | None = None,
@@ -78,13 +83,15 @@ class TableSummary:
         Args:
             table: the table.
             categories: columns of numbers, the target among them, that are labels.
+            weight: a column of the source that is no feature, with each row's weight in means and spreads, at least 0.
             seed: of the quantiles' sampling, from 0 to 2⁶⁴ - 1.
             shard: (index, count): each row is in exactly one of ``count`` shards.
             progress: called after each piece.
 
         Raises:
             ConfigError: a setting is out of range, or a category is no column of numbers.
-            SourceError: a number is infinite or beyond ±1e140; its column and row are named.
+            SourceError: a number is infinite or beyond ±1e140, or a weight is below 0 or missing; its column and row
+                are named.
         """
         index, count = (whole("shard", number, 0) for number in shard)
         if index >= count:
@@ -97,8 +104,11 @@ class TableSummary:
                 raise ConfigError(f"`categories` names {name!r}, which is no column of numbers or labels of this table")
         gathered = [GATHERED[kind] for kind in kinds.values()]
         inner = _core.Summaries(gathered, seed=whole("seed", seed, 0, 2**64 - 1), shard=index)
-        summary = cls(tuple(kinds), tuple(kinds.values()), table.target, table.classes, tuple(categories), inner)
-        for done, total in summary._read(table, index, count):
+        weighing = _weighing(table, weight)
+        summary = cls(
+            tuple(kinds), tuple(kinds.values()), table.target, table.classes, tuple(categories), weight, inner
+        )
+        for done, total in summary._read(table, weighing, index, count):
             if progress is not None:
                 progress(done, total)
         return summary
@@ -143,6 +153,7 @@ class TableSummary:
             "target": self.target,
             "classes": self.classes,
             "categories": self.categories,
+            "weight": self.weight,
             "parts": self.inner.parts(),
         }
         return json.dumps(plain, allow_nan=False, ensure_ascii=False)
@@ -155,14 +166,14 @@ class TableSummary:
             FormatError: the text is damaged.
         """
         try:
-            plain = json.loads(text)
+            plain: dict[str, Any] = json.loads(text)
             inner = _core.Summaries.from_parts([(*part,) for part in plain.pop("parts")])
-            tuples = {name: tuple(v) if isinstance(v, list) else v for name, v in plain.items()}
-            return cls(**tuples, inner=inner)
+            plain = {name: tuple(value) if isinstance(value, list) else value for name, value in plain.items()}
+            return cls(**plain, inner=inner)
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
             raise FormatError(f"the saved summary is damaged ({error}): summarise the table again") from None
 
-    def _read(self, table: Table, index: int, count: int) -> Iterator[tuple[int, int]]:
+    def _read(self, table: Table, weighing: int | None, index: int, count: int) -> Iterator[tuple[int, int]]:
         source, features, target = table.origin
         assert isinstance(source, ArraySource)
         starts = range(index * BLOCK, table.rows, count * BLOCK)
@@ -170,23 +181,24 @@ class TableSummary:
         done = 0
         for start in starts:
             rows = slice(start, start + BLOCK)
-            self._see(source.x[rows], features, 0, start)
+            weights = None if weighing is None else _weights(source, weighing, rows)
+            self._see(source.x[rows], features, 0, start, weights)
             if target is not None and self.features < len(self.names):
-                self._see_target(source.column(target)[rows], start)
+                self._see_target(source.column(target)[rows], start, weights)
             done += min(BLOCK, table.rows - start)
             yield done, total
 
-    def _see(self, x: NDArray[Any], columns: list[int], first: int, start: int) -> None:
-        unfit = self.inner.see_array(first, columns, x, None)
+    def _see(self, x: NDArray[Any], columns: list[int], first: int, start: int, weights: Weights) -> None:
+        unfit = self.inner.see_array(first, columns, x, weights)
         if unfit is not None:
             place, row, value = unfit
             raise SourceError(too_large(self.names[place], value, start + row))
 
-    def _see_target(self, y: NDArray[Any], start: int) -> None:
+    def _see_target(self, y: NDArray[Any], start: int, weights: Weights) -> None:
         """Numbers go to Rust; what only Python can name, texts and objects, is counted here."""
         place = len(self.names) - 1
         if y.dtype.kind not in "bUSO":
-            self._see(y[:, None], [0], place, start)
+            self._see(y[:, None], [0], place, start, weights)
             return
         if y.dtype.kind == "O":
             counts = Counter(label(value, self.names[place], start + row) for row, value in enumerate(y))
@@ -194,6 +206,32 @@ class TableSummary:
             values, times = np.unique(y, return_counts=True)
             counts = {label(v, self.names[place], start): n for v, n in zip(values, times.tolist(), strict=True)}
         self.inner.see_counts(place, list(counts), list(counts.values()))
+
+
+def _weighing(table: Table, weight: str | None) -> int | None:
+    """The index of the column of weights in the table's source."""
+    source, features, target = table.origin
+    if weight is None:
+        return None
+    names = source.columns
+    place = names.index(weight) if weight in names else None
+    if place is None or place in features or place == target or source.kinds[place] not in ("numeric", "integer"):
+        raise ConfigError(f"`weight` must be a column of numbers that is no feature, not {weight!r}: drop it first")
+    return place
+
+
+def _weights(source: ArraySource, column: int, rows: slice) -> NDArray[np.float64]:
+    weights = np.ascontiguousarray(source.column(column)[rows], np.float64)
+    wrong = ~((weights >= 0) & np.isfinite(weights))
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise SourceError(wrong_weight(source.columns[column], weights[row], rows.start + row))
+    return weights
+
+
+def wrong_weight(column: str, value: float, row: int) -> str:
+    """The message for a weight that is none."""
+    return f"weight {column!r} is {value:g} at row {row}, but must be 0 or a positive number: correct it"
 
 
 def too_large(column: str, value: float, row: int) -> str:
@@ -208,8 +246,9 @@ def kinds_of(table: Table, columns: Iterable[int], categories: tuple[str, ...]) 
     """What each of some columns of the table's source holds; numbers that are named in ``categories`` are labels."""
     source = table.origin[0]
     names, told = source.columns, source.kinds
-    kinds = {names[column]: _kind(source, column, told[column]) for column in columns}
-    return kinds | {name: "label" for name in categories if kinds.get(name) == "number"}
+    kinds: dict[str, ColumnKind] = {names[column]: _kind(source, column, told[column]) for column in columns}
+    labels: dict[str, ColumnKind] = {name: "label" for name in categories if kinds.get(name) == "number"}
+    return kinds | labels
 
 
 def _kind(source: Source, column: int, told: str) -> ColumnKind:
