@@ -1,7 +1,9 @@
 """Summaries of tables: exact where they say so, within their bounds elsewhere, the same from shards."""
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from pyarrow import csv, parquet
 
 from amortix.data import EncoderSettings, Table, TableEncoder, TableSummary
 from amortix.errors import ConfigError, SourceError
@@ -42,6 +44,67 @@ def test_merged_shards_are_one_pass():
     assert one.columns == other.columns
     assert one.transform(x) == pytest.approx(other.transform(x), abs=1e-6)
     assert one.classes == ("false", "true") == other.classes
+
+
+def mixed(rows):
+    rng = np.random.default_rng(5)
+    gaps = pa.array(rng.normal(size=rows), mask=rng.random(rows) < 0.2)
+    names = pa.array(np.array(["ü", "b", "c d"])[rng.integers(0, 3, rows)], mask=rng.random(rows) < 0.1)
+    flag = pa.array(rng.random(rows) < 0.3, mask=np.arange(rows) % 97 == 0)
+    whole = pa.array(rng.integers(-5, 5, rows))
+    weight = pa.array(rng.integers(0, 3, rows).astype(float))
+    label = pa.array(np.array(["yes", "no"])[rng.integers(0, 2, rows)])
+    return pa.table({"gaps": gaps, "names": names, "flag": flag, "whole": whole, "weight": weight, "label": label})
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_files_of_mixed_columns_are_summarised(tmp_path, kind):
+    table = mixed(30_000)
+    path = tmp_path / f"t.{kind}"
+    if kind == "csv":
+        csv.write_csv(table, path)
+    else:
+        parquet.write_table(table, path, row_group_size=7000)
+    opened = Table.open(path, target="label", drop=["weight"])
+    chosen = EncoderSettings(categories=("whole",), weight="weight", levels=2)
+    encoder = TableEncoder.fit(opened, chosen)
+    counts = {
+        name: dict(value.values() for value in table[name].drop_null().value_counts().to_pylist())
+        for name in ("names", "whole")
+    }
+    for each in encoder.fields:
+        assert (each.facts.rows, each.facts.missing) == (30_000, table[each.column].null_count)
+    assert [each.kind for each in encoder.fields] == ["number", "label", "boolean", "label"]
+    top = {name: sorted(c, key=lambda level: (-c[level], str(level)))[:2] for name, c in counts.items()}
+    expected = ["gaps", "gaps is missing", *(f"names={level}" for level in top["names"]), "names=other"]
+    expected += ["names is missing", "flag", "flag is missing", *(f"whole={v}" for v in top["whole"]), "whole=other"]
+    assert encoder.columns == expected
+    assert encoder.classes == ("no", "yes")
+    value, weight = table["gaps"].to_numpy(), table["weight"].to_numpy()
+    some = ~np.isnan(value)
+    mean = np.average(value[some], weights=weight[some])
+    assert encoder.fields[0].map.mean == pytest.approx(mean, rel=1e-12)
+    spread = np.average((value[some] - mean) ** 2, weights=weight[some]) ** 0.5
+    assert encoder.fields[0].map.scale == pytest.approx(spread, rel=1e-12)
+    parts = summaries(opened, 2, categories=("whole",), weight="weight")
+    merged = TableEncoder.from_summary(parts[1].merge(parts[0]), chosen)
+    assert (merged.columns, merged.classes) == (encoder.columns, encoder.classes)
+    assert merged.fields[0].map.mean == pytest.approx(mean, rel=1e-12)
+
+
+def test_trouble_in_files_is_named(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("a,b,w\n" + "1,x,1\n" * 9000 + "inf,x,1\n2,y,-1\n")
+    with pytest.raises(SourceError, match="column 'a' is inf at row 9000"):
+        TableEncoder.fit(Table.open(path, drop=["w"]))
+    with pytest.raises(SourceError, match="weight 'w' is -1 at row 9001"):
+        TableEncoder.fit(Table.open(path, columns=["b"]), EncoderSettings(weight="w"))
+    encoder = TableEncoder.fit(Table.open(path, columns=["b"]))
+    with pytest.raises(SourceError, match="column 'b' holds labels"):
+        encoder.transform(np.zeros((1, 1)))
+    parquet.write_table(pa.table({"a": [1, 2], "n": [[1], [2]]}), tmp_path / "n.parquet")
+    with pytest.raises(SourceError, match="column 'n' holds neither"):
+        TableEncoder.fit(Table.open(tmp_path / "n.parquet"))
 
 
 @pytest.mark.parametrize("name", ["sorted", "constant", "heavy", "alternating"])

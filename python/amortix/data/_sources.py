@@ -16,7 +16,7 @@ from amortix import _core
 from amortix.data._arrays import Floats, Integers
 from amortix.errors import FormatError, SourceError
 
-Kind = Literal["numeric", "integer", "label", "other"]
+Kind = Literal["numeric", "integer", "boolean", "label", "other"]
 
 #: Rows of an array that are looked at together when labels are collected.
 BLOCK = 1 << 16
@@ -201,7 +201,9 @@ def _kind(dtype: np.dtype[Any]) -> Kind:
         return "integer"
     if dtype.kind == "f":
         return "numeric"
-    return "label" if dtype.kind in "bUSO" else "other"
+    if dtype.kind == "b":
+        return "boolean"
+    return "label" if dtype.kind in "USO" else "other"
 
 
 def _first_of_each(block: NDArray[Any]) -> list[tuple[Any, int]]:

@@ -11,30 +11,26 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any
 
 from amortix import _core
 from amortix.data._arrays import whole
 from amortix.data._codes import ColumnKind, Facts
-from amortix.data._sources import ArraySource, Source, label
+from amortix.data._pass import Pass
 from amortix.data.table import Table
 from amortix.errors import ConfigError, FormatError, SourceError
-
-#: Rows of an array that are lent to Rust together.
-BLOCK = 8192
 
 #: Called with the rows seen and all rows of the pass.
 Progress = Callable[[int, int], None]
 
-Weights: TypeAlias = NDArray[np.float64] | None
-
-KINDS: dict[str, ColumnKind] = {"numeric": "number", "integer": "number", "label": "label"}
+KINDS: dict[str, ColumnKind] = {
+    "numeric": "number",
+    "integer": "number",
+    "boolean": "boolean",
+    "label": "label",
+}
 GATHERED = {"number": "numbers", "boolean": "numbers", "label": "labels", "time": "times"}
 
 
@@ -85,7 +81,7 @@ class TableSummary:
             categories: columns of numbers, the target among them, that are labels.
             weight: a column of the source that is no feature, with each row's weight in means and spreads, at least 0.
             seed: of the quantiles' sampling, from 0 to 2⁶⁴ - 1.
-            shard: (index, count): each row is in exactly one of ``count`` shards.
+            shard: (index, count): each row is in exactly one of ``count`` shards; of a file whole groups.
             progress: called after each piece.
 
         Raises:
@@ -96,19 +92,21 @@ class TableSummary:
         index, count = (whole("shard", number, 0) for number in shard)
         if index >= count:
             raise ConfigError(f"`shard` must be (index, count) with index < count, not {shard}")
-        _, features, target = table.origin
+        source, features, target = table.origin
         columns = features if target is None or table.classes is not None else [*features, target]
         kinds = kinds_of(table, columns, tuple(categories))
+        if target is not None and table.target_kind == "label" and table.target in kinds:
+            kinds[table.target] = "label"
         for name in categories:
             if kinds.get(name) != "label":
                 raise ConfigError(f"`categories` names {name!r}, which is no column of numbers or labels of this table")
         gathered = [GATHERED[kind] for kind in kinds.values()]
         inner = _core.Summaries(gathered, seed=whole("seed", seed, 0, 2**64 - 1), shard=index)
-        weighing = _weighing(table, weight)
         summary = cls(
             tuple(kinds), tuple(kinds.values()), table.target, table.classes, tuple(categories), weight, inner
         )
-        for done, total in summary._read(table, weighing, index, count):
+        weighing = None if weight is None else _weighing(table, weight)
+        for done, total in Pass(source, columns, weighing, inner).read(index, count):
             if progress is not None:
                 progress(done, total)
         return summary
@@ -173,46 +171,10 @@ class TableSummary:
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
             raise FormatError(f"the saved summary is damaged ({error}): summarise the table again") from None
 
-    def _read(self, table: Table, weighing: int | None, index: int, count: int) -> Iterator[tuple[int, int]]:
-        source, features, target = table.origin
-        assert isinstance(source, ArraySource)
-        starts = range(index * BLOCK, table.rows, count * BLOCK)
-        total = sum(min(BLOCK, table.rows - start) for start in starts)
-        done = 0
-        for start in starts:
-            rows = slice(start, start + BLOCK)
-            weights = None if weighing is None else _weights(source, weighing, rows)
-            self._see(source.x[rows], features, 0, start, weights)
-            if target is not None and self.features < len(self.names):
-                self._see_target(source.column(target)[rows], start, weights)
-            done += min(BLOCK, table.rows - start)
-            yield done, total
 
-    def _see(self, x: NDArray[Any], columns: list[int], first: int, start: int, weights: Weights) -> None:
-        unfit = self.inner.see_array(first, columns, x, weights)
-        if unfit is not None:
-            place, row, value = unfit
-            raise SourceError(too_large(self.names[place], value, start + row))
-
-    def _see_target(self, y: NDArray[Any], start: int, weights: Weights) -> None:
-        """Numbers go to Rust; what only Python can name, texts and objects, is counted here."""
-        place = len(self.names) - 1
-        if y.dtype.kind not in "bUSO":
-            self._see(y[:, None], [0], place, start, weights)
-            return
-        if y.dtype.kind == "O":
-            counts = Counter(label(value, self.names[place], start + row) for row, value in enumerate(y))
-        else:
-            values, times = np.unique(y, return_counts=True)
-            counts = {label(v, self.names[place], start): n for v, n in zip(values, times.tolist(), strict=True)}
-        self.inner.see_counts(place, list(counts), list(counts.values()))
-
-
-def _weighing(table: Table, weight: str | None) -> int | None:
+def _weighing(table: Table, weight: str) -> int:
     """The index of the column of weights in the table's source."""
     source, features, target = table.origin
-    if weight is None:
-        return None
     names = source.columns
     place = names.index(weight) if weight in names else None
     if place is None or place in features or place == target or source.kinds[place] not in ("numeric", "integer"):
@@ -220,38 +182,14 @@ def _weighing(table: Table, weight: str | None) -> int | None:
     return place
 
 
-def _weights(source: ArraySource, column: int, rows: slice) -> NDArray[np.float64]:
-    weights = np.ascontiguousarray(source.column(column)[rows], np.float64)
-    wrong = ~((weights >= 0) & np.isfinite(weights))
-    if wrong.any():
-        row = int(wrong.argmax())
-        raise SourceError(wrong_weight(source.columns[column], weights[row], rows.start + row))
-    return weights
-
-
-def wrong_weight(column: str, value: float, row: int) -> str:
-    """The message for a weight that is none."""
-    return f"weight {column!r} is {value:g} at row {row}, but must be 0 or a positive number: correct it"
-
-
-def too_large(column: str, value: float, row: int) -> str:
-    """The message for a number that cannot be summarised."""
-    return (
-        f"column {column!r} is {value:g} at row {row}, beyond what can be squared and summed (±1e140): "
-        f"replace it or drop the column with --drop {column}"
-    )
-
-
 def kinds_of(table: Table, columns: Iterable[int], categories: tuple[str, ...]) -> dict[str, ColumnKind]:
     """What each of some columns of the table's source holds; numbers that are named in ``categories`` are labels."""
     source = table.origin[0]
     names, told = source.columns, source.kinds
-    kinds: dict[str, ColumnKind] = {names[column]: _kind(source, column, told[column]) for column in columns}
+    kinds: dict[str, ColumnKind] = {}
+    for column in columns:
+        if told[column] not in KINDS:
+            raise SourceError(f"column {names[column]!r} holds neither numbers nor labels nor times: drop it")
+        kinds[names[column]] = KINDS[told[column]]
     labels: dict[str, ColumnKind] = {name: "label" for name in categories if kinds.get(name) == "number"}
     return kinds | labels
-
-
-def _kind(source: Source, column: int, told: str) -> ColumnKind:
-    if isinstance(source, ArraySource) and source.column(column).dtype.kind == "b":
-        return "boolean" if column < source.x.shape[1] else "label"
-    return KINDS[told]

@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeAlias, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from amortix.data._sources import ArraySource, Reader, Source, open_file
+from amortix.data._sources import ArraySource, Kind, Reader, Source, open_file
 from amortix.errors import ConfigError, SourceError
 
 TargetKind = Literal["numeric", "integer", "label"]
@@ -61,7 +61,7 @@ class Table:
         self.groups = columns_from.groups
         self.rows = sum(self.groups)
         self.target = None if target is None else names[target]
-        self.target_kind = None if target is None else cast(TargetKind, columns_from.kinds[target])
+        self.target_kind = None if target is None else _target_kind(columns_from.kinds[target])
         self.classes, self.source, self.drop = classes, source, drop
         told = json.dumps([self.columns, self.target, self.groups])
         self.fingerprint = hashlib.sha256(told.encode()).hexdigest()[:16]
@@ -166,6 +166,10 @@ def _open(source: TableLike) -> tuple[Source, str | None]:
     if len(arrays) > 2 or not all(isinstance(array, np.ndarray) for array in arrays):
         raise SourceError("a table is a path, a NumPy array, or a pair of NumPy arrays (x, y)")
     return ArraySource(*arrays), None
+
+
+def _target_kind(kind: Kind) -> TargetKind:
+    return "label" if kind == "boolean" else cast(TargetKind, kind)
 
 
 def _target_name(source: Source, target: str | None) -> str | None:

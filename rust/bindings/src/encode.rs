@@ -2,8 +2,9 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use amortix_core::encode::{self, CYCLES, Code, Cycle, Map, Parts, Real, Summary};
+use amortix_core::encode::{self, CYCLES, Code, Cycle, Found, Map, Parts, Real, Summary};
 use amortix_core::rng::Key;
+use amortix_core::stream::summarise::{Looked, summarise};
 use amortix_core::{Error, Result};
 use numpy::ndarray::{Ix1, Ix2};
 use numpy::{Element, PyArray2, PyUntypedArrayMethods};
@@ -12,6 +13,7 @@ use pyo3::prelude::*;
 use crate::array::{expect_shape, lend, lend_mut, lend_view};
 use crate::enter::enter;
 use crate::error::{array_error, config_error, exception};
+use crate::stream::PyTable;
 
 /// Kind, floats, wholes and texts of a summary.
 type PlainParts = (String, Vec<f64>, Vec<u64>, Vec<String>);
@@ -99,7 +101,9 @@ impl PySummaries {
         })
     }
 
-    /// Show columns of an array to the summaries from `first` on; where one is infinite or too large: (place, row, value).
+    /// Show columns of an array to the summaries from `first` on.
+    ///
+    /// The first number that cannot be summarised: (place, row, value); the place after the last is that of weights.
     #[pyo3(signature = (first, columns, x, weights))]
     fn see_array(
         &self,
@@ -107,7 +111,7 @@ impl PySummaries {
         columns: Vec<usize>,
         x: &Bound<'_, PyAny>,
         weights: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<Option<(usize, usize, f64)>> {
+    ) -> PyResult<Option<(usize, u64, f64)>> {
         macro_rules! dispatch {
             ($($t:ty),*) => {
                 $(if x.cast::<PyArray2<$t>>().is_ok() {
@@ -118,6 +122,20 @@ impl PySummaries {
         dispatch!(f32, f64, i64, i32, bool, u8, i8, i16, u16, u32, u64);
         // None of them: this names what is wrong with the array.
         lend_view::<f32>("x", x).map(|_| None)
+    }
+
+    /// Show a group of a file to the summaries, one for each column; the result is as in `see_array`.
+    fn see_group(
+        &self,
+        py: Python<'_>,
+        table: &PyTable,
+        group: usize,
+        columns: Vec<usize>,
+        weight: Option<usize>,
+    ) -> PyResult<Option<(usize, u64, f64)>> {
+        let looked = Looked { columns, weight };
+        let found = enter(py, || summarise(&table.0, group, &looked, &mut self.lock()))?;
+        Ok(found.map(|found| (found.place, found.row, found.value)))
     }
 
     /// See labels of the summary at a place, each some times.
@@ -182,7 +200,7 @@ impl PySummaries {
         columns: &[usize],
         x: &Bound<'_, PyAny>,
         weights: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<Option<(usize, usize, f64)>> {
+    ) -> PyResult<Option<(usize, u64, f64)>> {
         let (py, x) = (x.py(), lend_view::<T>("x", x)?);
         let weights = weights.map(|weights| lend::<f64, Ix1>("weights", weights)).transpose()?;
         let weights = weights.as_ref().map(|weights| weights.as_slice()).transpose()?;
@@ -195,8 +213,10 @@ impl PySummaries {
                     "`columns` are more than the {count} summaries have room for"
                 )));
             };
-            let unfit = encode::summarise(summaries, columns, x, weights)?;
-            Ok(unfit.map(|(place, unfit)| (first + place, unfit.at, unfit.value)))
+            let found = encode::summarise(summaries, columns, x, weights)?;
+            let place =
+                |found: &Found| if found.place == columns.len() { count } else { first + found.place };
+            Ok(found.map(|found| (place(&found), found.row, found.value)))
         })
     }
 }

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use crate::{Error, Result, parallel};
 
-use super::numbers::Unfit;
+use super::numbers::{Found, Unfit, unfit_weight};
 use super::{Code, Summary};
 
 /// The most columns that are copied together: neighbours in memory, where rows lie one after another.
@@ -38,7 +38,7 @@ impl Real for bool {
 
 /// Show each summary the values of its column of `x`, given by index, with the rows' weights.
 ///
-/// The first value by column that is infinite or too large: its place among the columns, and in its column.
+/// A weight that is none, or else the first value by column that is infinite or too large.
 ///
 /// # Errors
 /// `Array` where a column is outside the array, or sizes do not fit; those of the thread pool.
@@ -47,7 +47,7 @@ pub fn summarise<T: Real>(
     columns: &[usize],
     x: ArrayView2<'_, T>,
     weights: Option<&[f64]>,
-) -> Result<Option<(usize, Unfit)>> {
+) -> Result<Option<Found>> {
     let (rows, width) = x.dim();
     if columns.len() != summaries.len() || columns.iter().any(|&column| column >= width) {
         return Err(Error::Array(format!("`columns` must be {} indices below {width}", summaries.len())));
@@ -55,17 +55,21 @@ pub fn summarise<T: Real>(
     if weights.is_some_and(|weights| weights.len() != rows) {
         return Err(Error::Array(format!("`weights` must have shape [{rows}]")));
     }
+    let found = |place, unfit: Unfit| Found { place, row: unfit.at as u64, value: unfit.value };
+    if let Some(unfit) = weights.and_then(unfit_weight) {
+        return Ok(Some(found(summaries.len(), unfit)));
+    }
     parallel::run(|| {
         let size = columns.len().div_ceil(4 * rayon::current_num_threads()).clamp(1, STRIP);
         let strips = summaries.par_chunks_mut(size).zip(columns.par_chunks(size)).enumerate();
-        let found = strips.filter_map(|(strip, (summaries, columns))| {
+        let unfit = strips.filter_map(|(strip, (summaries, columns))| {
             let values = copied(x, columns);
             let mut seen = summaries.iter_mut().zip(values.chunks(rows.max(1))).enumerate();
             seen.find_map(|(place, (summary, values))| {
                 Some((strip * size + place, summary.see_numbers(values, weights)?))
             })
         });
-        Ok(found.min_by_key(|(place, _)| *place))
+        Ok(unfit.min_by_key(|(place, _)| *place).map(|(place, unfit)| found(place, unfit)))
     })
 }
 
@@ -164,8 +168,12 @@ mod tests {
         (x[[30, 38]], x[[20, 5]]) = (f32::INFINITY, f32::NEG_INFINITY);
         let columns: Vec<usize> = (0..40).collect();
         let mut summaries = vec![Summary::numbers(Key::new(0)); 40];
-        let (place, unfit) = summarise(&mut summaries, &columns, x.view(), None).unwrap().unwrap();
-        assert_eq!((place, unfit), (5, Unfit { at: 20, value: f64::NEG_INFINITY }));
+        let found = summarise(&mut summaries, &columns, x.view(), None).unwrap();
+        assert_eq!(found, Some(Found { place: 5, row: 20, value: f64::NEG_INFINITY }));
+        let mut weights = vec![1.0; 50];
+        weights[7] = -1.0;
+        let found = summarise(&mut summaries, &columns, x.view(), Some(&weights)).unwrap();
+        assert_eq!(found, Some(Found { place: 40, row: 7, value: -1.0 }));
         assert!(summarise(&mut summaries, &columns[1..], x.view(), None).is_err());
         assert!(summarise(&mut summaries, &columns, x.view(), Some(&[1.0])).is_err());
     }

@@ -21,7 +21,7 @@ pub use labels::Labels;
 pub use matrix::{Real, encode_into, summarise};
 pub use moments::Moments;
 pub use normal::normal_map;
-pub use numbers::{LARGEST, Numbers, Unfit};
+pub use numbers::{Found, LARGEST, Numbers, Unfit, unfit_weight};
 pub use parts::Parts;
 pub use sketch::Sketch;
 pub use summary::Summary;

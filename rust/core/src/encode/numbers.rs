@@ -19,6 +19,24 @@ pub struct Unfit {
     pub value: f64,
 }
 
+/// Where a number of a table cannot be summarised.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Found {
+    /// The summary that was to see it; their number where it is a weight.
+    pub place: usize,
+    /// Its row.
+    pub row: u64,
+    /// What it is.
+    pub value: f64,
+}
+
+/// The first weight that is missing, infinite or below 0.
+#[must_use]
+pub fn unfit_weight(weights: &[f64]) -> Option<Unfit> {
+    let at = weights.iter().position(|&weight| !(weight >= 0.0 && weight.is_finite()))?;
+    Some(Unfit { at, value: weights[at] })
+}
+
 /// Moments and quantiles of numbers; for moments in time also how they spread over each cycle of the calendar.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Numbers {
