@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from amortix import _core
 from amortix.data import EncoderSettings, Table, TableEncoder, TableSummary
 from amortix.data.encoder import different
 from amortix.errors import ArrayError, ConfigError, FormatError, SourceError
@@ -109,6 +110,61 @@ def test_normal_scores_are_normal_whatever_the_units():
     assert sorted(set(z[:, 2])) == pytest.approx(
         [-((share / (1 - share)) ** 0.5), ((1 - share) / share) ** 0.5], abs=2.1 * 0.015
     )
+
+
+def of_times(seconds):
+    """An encoder of one column of times, as a file with such a column gives them to the pass."""
+    inner = _core.Summaries(["times"], seed=0, shard=0)
+    assert inner.see_array(0, [0], np.asarray(seconds, np.float64)[:, None], None) is None
+    return TableEncoder.from_summary(TableSummary(("t",), ("time",), None, None, (), None, inner))
+
+
+DAY, MINUTE = 86_400, 60
+
+
+@pytest.mark.parametrize(
+    ("every", "count", "cycles"),
+    [
+        (DAY, 3 * 365, ["year", "week"]),
+        (7 * DAY, 3 * 52, ["year"]),
+        (DAY, 30, ["week"]),
+        (DAY, 3, []),
+        (10 * MINUTE, 520, ["week", "day"]),
+        (10 * MINUTE, 30, []),
+    ],
+)
+def test_times_have_the_cycles_that_vary(every, count, cycles):
+    seconds = 1.7e9 + every * np.arange(count)
+    encoder = of_times(np.append(seconds, np.nan))
+    waves = [f"t {wave} {cycle}" for cycle in cycles for wave in ("sin", "cos")]
+    assert encoder.columns == ["t", *waves, "t is missing"]
+    z = encoder.transform(seconds[:, None])
+    assert z[:, 0] == pytest.approx((seconds - seconds.mean()) / seconds.std(), abs=1e-5)
+    periods = {"year": 365.2425 * DAY, "week": 7 * DAY, "day": DAY}
+    for place, cycle in enumerate(cycles):
+        angle = 2 * np.pi * (seconds / periods[cycle] % 1)
+        # The place in the cycle is rounded to 24 bits, and the polynomials are good to 3e-7.
+        assert z[:, 1 + 2 * place] == pytest.approx(np.sin(angle), abs=1e-6)
+        assert z[:, 2 + 2 * place] == pytest.approx(np.cos(angle), abs=1e-6)
+    assert TableEncoder.from_json(encoder.to_json()) == encoder
+    assert not encoder.transform(np.array([[np.nan]]))[0, :-1].any()
+
+
+def test_the_calendar_is_that_of_numpy():
+    days = np.arange("2000-01-01", "2003-01-01", dtype="datetime64[D]")
+    z = of_times(days.astype("datetime64[s]").astype(np.int64)).transform(days.astype(np.int64)[:, None] * DAY)
+    turn = np.arctan2(z[:, 3], z[:, 4]) / (2 * np.pi) % 1
+    # The first of 1970 was a Thursday, as NumPy's busday calendar has it.
+    thursday = np.is_busday(days, weekmask="0001000")
+    assert np.minimum(turn, 1 - turn)[thursday].max() < 1e-5
+    year = np.arctan2(z[:, 1], z[:, 2]) / (2 * np.pi) % 1
+    exact = (days - days.astype("datetime64[Y]")).astype(int) / 365.2425
+    # Leap days keep the mean year within a day or so of the calendar's.
+    off = np.abs(year - exact)
+    assert np.minimum(off, 1 - off).max() < 1.5 / 365
+    # Each New Year's Day is another day of the week, and all are within two days of one place of the year.
+    years = np.arange("1990", "2020", dtype="datetime64[Y]").astype("datetime64[s]").astype(np.int64)
+    assert of_times(years).columns == ["t", "t sin week", "t cos week"]
 
 
 def test_categories_get_a_column_per_level():

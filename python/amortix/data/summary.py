@@ -18,7 +18,7 @@ from typing import Any
 from amortix import _core
 from amortix.data._arrays import whole
 from amortix.data._codes import ColumnKind, Facts
-from amortix.data._pass import Pass
+from amortix.data._seeing import Seeing
 from amortix.data.table import Table
 from amortix.errors import ConfigError, FormatError, SourceError
 
@@ -106,7 +106,7 @@ class TableSummary:
             tuple(kinds), tuple(kinds.values()), table.target, table.classes, tuple(categories), weight, inner
         )
         weighing = None if weight is None else _weighing(table, weight)
-        for done, total in Pass(source, columns, weighing, inner).read(index, count):
+        for done, total in Seeing(source, columns, weighing, inner).read(index, count):
             if progress is not None:
                 progress(done, total)
         return summary

@@ -21,7 +21,7 @@ Weights: TypeAlias = NDArray[np.float64] | None
 
 
 @dataclass(frozen=True)
-class Pass:
+class Seeing:
     """Columns of a source, the target last where it is one of them, and the summaries that see them.
 
     Attributes:
@@ -65,7 +65,7 @@ class Pass:
         inside = [column for column in self.columns if column < width]
         self._check(self.inner.see_array(0, inside, source.x[rows], weights), rows.start)
         if len(inside) < len(self.columns):
-            self._see_beside(source.column(width)[rows], rows.start, weights)
+            self._see_beside(source.column(self.columns[-1])[rows], rows.start, weights)
 
     def _see_beside(self, y: NDArray[Any], start: int, weights: Weights) -> None:
         """The array beside ``x``. Numbers go to Rust; texts and objects, which Python names, are counted here."""
