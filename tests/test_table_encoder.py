@@ -214,6 +214,19 @@ def test_constant_and_empty_columns_are_left_out_with_the_reason():
         "3": "is 7 wherever it has a value",
     }
     assert encoder.transform(x).tolist() == [[-1, 0], [1, 1]]
+    assert encoder.describe()[0] == {
+        "column": "0",
+        "kind": "number",
+        "rows": 2,
+        "missing": 0,
+        "mean": 1.5,
+        "sd": 0.5,
+        "minimum": 1,
+        "maximum": 2,
+        "quartiles": (1, 1, 2),
+        "labels": 0,
+        "becomes": "0",
+    }
     assert [row["becomes"] for row in encoder.describe()] == [
         "0",
         "has no value at all",

@@ -104,7 +104,7 @@ MAPS: dict[str, type[Map]] = {
 
 @dataclass(frozen=True)
 class Facts:
-    """What the pass found in a column; the numbers are those of a column of numbers, 0 for labels."""
+    """What the pass found in a column: of numbers mean, spread, range and quartiles; of labels how many there are."""
 
     rows: int
     missing: int
@@ -112,7 +112,13 @@ class Facts:
     sd: float = 0.0
     minimum: float = 0.0
     maximum: float = 0.0
+    quartiles: tuple[float, ...] = ()
     labels: int = 0
+
+    @classmethod
+    def from_dict(cls, plain: dict[str, Any]) -> Facts:
+        """From what JSON gives back of it."""
+        return cls(**{name: _frozen(value) for name, value in plain.items()})
 
 
 @dataclass(frozen=True)
@@ -151,7 +157,7 @@ class Field:
         try:
             told = dict(plain["map"])
             made = MAPS[told.pop("is")](**{name: _frozen(value) for name, value in told.items()})
-            return cls(**plain | {"map": made, "facts": Facts(**plain["facts"])})
+            return cls(**plain | {"map": made, "facts": Facts.from_dict(plain["facts"])})
         except (KeyError, TypeError, ValueError) as error:
             raise FormatError(f"the saved encoder's columns cannot be read ({error}): fit it again") from None
 

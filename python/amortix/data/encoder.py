@@ -239,7 +239,7 @@ class TableEncoder:
                 EncoderSettings(**plain["settings"]),
                 tuple(Field.from_dict(one) for one in plain["fields"]),
                 plain["target"],
-                None if facts is None else Facts(**facts),
+                None if facts is None else Facts.from_dict(facts),
                 None if classes is None else tuple(classes),
             )
             # Compiled here, so that damage is told now.

@@ -128,7 +128,8 @@ class TableSummary:
             return Facts(rows, missing, labels=len(self.inner.labels(place)[0]))
         if missing == rows:
             return Facts(rows, missing)
-        return Facts(rows, missing, mean, variance**0.5, minimum, maximum)
+        quartiles = tuple(self.inner.quantiles(place, [0.25, 0.5, 0.75]))
+        return Facts(rows, missing, mean, variance**0.5, minimum, maximum, quartiles)
 
     def merge(self, other: TableSummary) -> TableSummary:
         """The summary of this one's rows and the other's.

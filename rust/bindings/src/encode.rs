@@ -153,11 +153,10 @@ impl PySummaries {
         })
     }
 
-    /// Values at or below which the shares `q` lie; None without any value, or for labels.
-    fn quantiles(&self, place: usize, shares: Vec<f64>) -> PyResult<Option<Vec<f64>>> {
+    /// Values at or below which ascending shares lie; empty without any value, or for labels.
+    fn quantiles(&self, place: usize, shares: Vec<f64>) -> PyResult<Vec<f64>> {
         self.of(place, |summary| {
-            let sketch = summary.as_numbers()?.sketch();
-            shares.iter().map(|&share| sketch.quantile(share)).collect()
+            summary.as_numbers().map(|numbers| numbers.sketch().quantiles(&shares)).unwrap_or_default()
         })
     }
 

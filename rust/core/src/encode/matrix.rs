@@ -90,6 +90,10 @@ pub fn encode_into<T: Real>(codes: &[&Code], x: ArrayView2<'_, T>, out: &mut [f3
         return Ok(());
     }
     let height = (TILE / columns.max(width)).clamp(16, 1024);
+    if rows <= height {
+        // A mini-batch: to wake other threads would take longer.
+        return encode_tile(codes, x, 0, width, out);
+    }
     parallel::run(|| {
         let tiles = out.par_chunks_mut(width * height).enumerate();
         tiles.try_for_each(|(tile, out)| encode_tile(codes, x, tile * height, width, out))

@@ -100,16 +100,21 @@ impl Sketch {
         points
     }
 
-    /// The smallest value at or below which the share `q` of the stream lies; None of an empty stream.
+    /// For each of some ascending shares, the smallest value at or below which that share of the stream lies.
+    ///
+    /// Empty of an empty stream.
     #[must_use]
-    pub fn quantile(&self, q: f64) -> Option<f64> {
-        let (points, wanted) = (self.points(), q * self.seen as f64);
-        let mut below = 0;
-        let found = points.iter().find(|(_, weight)| {
-            below += weight;
-            below as f64 >= wanted
-        });
-        found.or(points.last()).map(|&(value, _)| value)
+    pub fn quantiles(&self, shares: &[f64]) -> Vec<f64> {
+        let points = self.points();
+        let (mut at, mut below) = (0, points.first().map_or(0, |p| p.1));
+        let mut quantile = |share: &f64| {
+            while (below as f64) < share * self.seen as f64 && at + 1 < points.len() {
+                at += 1;
+                below += points[at].1;
+            }
+            points.get(at).map(|p| p.0)
+        };
+        shares.iter().filter_map(&mut quantile).collect()
     }
 
     /// The state: values of all levels in turn; key, coins, values seen and the sizes of the levels; the doubt.
@@ -237,7 +242,12 @@ mod tests {
         let stream = uniform(WIDTH, 1);
         let sketch = sketch(&stream, 1);
         assert_eq!((worst(&sketch, &stream), sketch.rank_error(0.01)), (0.0, 0.0));
-        assert_eq!(Sketch::new(Key::new(0)).quantile(0.5), None);
+        assert_eq!(Sketch::new(Key::new(0)).quantiles(&[0.5]), []);
+        let values: Vec<f64> = (1..=8).map(f64::from).collect();
+        assert_eq!(
+            self::sketch(&values, 0).quantiles(&[0.0, 0.25, 0.26, 0.5, 1.0]),
+            [1.0, 2.0, 3.0, 4.0, 8.0]
+        );
     }
 
     #[test]
@@ -265,7 +275,7 @@ mod tests {
     fn one_value_stays_one() {
         let sketch = sketch(&[2.5; 100_000], 3);
         assert_eq!(sketch.points(), [(2.5, 100_000)]);
-        assert_eq!(sketch.quantile(0.3), Some(2.5));
+        assert_eq!(sketch.quantiles(&[0.0, 0.3, 1.0]), [2.5; 3]);
     }
 
     #[test]
