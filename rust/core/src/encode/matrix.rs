@@ -116,14 +116,19 @@ fn encode_tile<T: Real>(
         }
         encoded.resize(code.width() * rows, 0.0);
         code.encode_numbers(&values, &mut encoded)?;
-        for (offset, encoded) in encoded.chunks(rows).enumerate() {
-            for (row, &value) in encoded.iter().enumerate() {
-                out[row * width + at + offset] = value;
-            }
-        }
+        interleave(&encoded, rows, at, width, out);
         at += code.width();
     }
     Ok(())
+}
+
+/// Put encoded columns, `[columns, rows]`, beside others into `out`, `[rows, width]`, the first one at `at`.
+pub fn interleave(encoded: &[f32], rows: usize, at: usize, width: usize, out: &mut [f32]) {
+    for (offset, column) in encoded.chunks(rows.max(1)).enumerate() {
+        for (to, &value) in out.chunks_mut(width.max(1)).zip(column) {
+            to[at + offset] = value;
+        }
+    }
 }
 
 /// Some columns of an array, one after another.

@@ -18,7 +18,7 @@ mod summary;
 pub use calendar::{CYCLES, Cycle};
 pub use code::{Code, Map};
 pub use labels::Labels;
-pub use matrix::{Real, encode_into, summarise};
+pub use matrix::{Real, encode_into, interleave, summarise};
 pub use moments::Moments;
 pub use normal::normal_map;
 pub use numbers::{Found, LARGEST, Numbers, Unfit, unfit_weight};

@@ -23,7 +23,7 @@ pub struct Looked {
 /// Show the rows of a group to the summaries; the first number that cannot be summarised, with its row in the table.
 ///
 /// # Errors
-/// `Array` where a column or group is outside the table; those of reading.
+/// `Array` where a column or group is outside the table, or weights are texts; those of reading.
 pub fn summarise(
     table: &Table,
     group: usize,
@@ -37,6 +37,12 @@ pub fn summarise(
     }
     if group >= table.groups().len() {
         return Err(Error::Array(format!("the table has no group {group}")));
+    }
+    if looked
+        .weight
+        .is_some_and(|column| matches!(Values::new(&table.columns()[column].kind), Values::Texts(..)))
+    {
+        return Err(Error::Array("the column of weights holds text".into()));
     }
     let mut places: Vec<usize> = (0..all.len()).collect();
     places.sort_by_key(|&place| all[place]);
@@ -210,6 +216,8 @@ mod tests {
         let found = summarise(&table, 0, &weighed, &mut new()[..3]).unwrap().unwrap();
         assert_eq!((found.place, found.row, found.value.is_nan()), (3, 0, true));
         assert!(summarise(&table, 0, &looked, &mut new()[..3]).is_err());
+        let texts = Looked { columns: vec![2, 0], weight: Some(1) };
+        assert!(matches!(summarise(&table, 0, &texts, &mut new()[1..3]), Err(Error::Array(_))));
         assert!(summarise(&table, 1, &looked, &mut new()).is_err());
         assert!(summarise(&table, 0, &Looked { columns: vec![4], weight: None }, &mut new()[..1]).is_err());
     }
