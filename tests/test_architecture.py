@@ -39,13 +39,13 @@ DIRECTIONS = {
     "checkpoint": ("checkpoint", "errors learner regimes"),
     "conformance": ("testing", "batch learner"),
     "meta": ("training evaluation oracles", "errors data batch numerics learner checkpoint"),
-    "tabular": ("encoder metrics baselines", "errors data"),
-    "files": ("saving datasets", "core errors"),
+    "tabular": ("scores metrics baselines", "errors data"),
+    "files": ("saving datasets", "core errors data"),
     "adaptation": (
         "adapt plan track model budget forecasts pretrained",
         "errors data batch learner checkpoint tabular files",
     ),
-    "output": ("report plot", "errors tabular files adaptation"),
+    "output": ("report plot", "errors data tabular files adaptation"),
     "program": ("cli commands demo __main__", "core errors data checkpoint meta files adaptation output"),
 }
 MEMBERS = {member: group for group, (members, _) in DIRECTIONS.items() for member in members.split()}

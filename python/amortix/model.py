@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from amortix import saving
 from amortix.batch import Batch, State, own
 from amortix.data.store import RowStore
-from amortix.encoder import TableEncoder
 from amortix.errors import AmortixError, ArrayError, FormatError, StateError
 from amortix.learner import AbstractLearner
 from amortix.pretrained import Pretrained, file_of
+from amortix.scores import NormalScores
 
 CHUNK = 4096
 """Queries that are predicted at a time: bounds the memory of `AdaptedModel.predict`."""
@@ -57,7 +57,7 @@ class AdaptedModel:
 
     origin: Pretrained
     state: State
-    encoder: TableEncoder
+    encoder: NormalScores
     store: RowStore | None
     columns: tuple[str, ...]
     target: str | None
@@ -149,7 +149,7 @@ class AdaptedModel:
             model = cls(
                 origin=origin,
                 state=state_from_arrays(meta["regime"], arrays),
-                encoder=TableEncoder.from_tensors(saving.under("encoder", arrays)),
+                encoder=NormalScores.from_tensors(saving.under("encoder", arrays)),
                 store=RowStore.from_state_dict(stored, len(meta["columns"])) if stored else None,
                 columns=tuple(meta["columns"]),
                 target=meta["target"],
@@ -183,7 +183,7 @@ def check_state(state: State, like: State) -> None:
         raise FormatError(f"the state's {wrong[0]!r} is {shape}, which does not fit the learner")
 
 
-def forecast(learner: AbstractLearner, state: State, encoder: TableEncoder, x: torch.Tensor | None) -> Forecast:
+def forecast(learner: AbstractLearner, state: State, encoder: NormalScores, x: torch.Tensor | None) -> Forecast:
     """Predict at encoded ``x`` ``[1, M, D]`` (None: the state's own queries), in the target's units."""
     found = learner.predict(state) if x is None else learner.predict(state, x)
     mean = found.mean[0].cpu().numpy()

@@ -1,6 +1,7 @@
 //! The module `amortix._core`: checked borrows of NumPy memory around `amortix_core`, and nothing else.
 
 mod array;
+mod encode;
 mod enter;
 mod episode;
 mod error;
@@ -19,5 +20,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     stream::register(module)?;
     pool::register(module)?;
     episode::register(module)?;
+    encode::register(module)?;
     refine::register(module)
 }
