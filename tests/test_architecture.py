@@ -26,7 +26,7 @@ PACKAGE = ROOT / "python/amortix"
 # other, without cycles. `amortix` itself imports every public name lazily and stands outside.
 DIRECTIONS = {
     "errors": ("errors", ""),
-    "data": ("data", "core errors files"),
+    "data": ("data", "core errors"),
     "batch": ("batch", ""),
     "ops": ("ops", "core errors batch"),
     "numerics": ("moments prior sample relevance objectives", "batch ops"),

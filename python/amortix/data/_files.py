@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from amortix import saving
+from amortix.data.writing import replacing_file
 from amortix.errors import FormatError
 
 _SCHEMA = 1
@@ -38,7 +38,7 @@ def write_arrays(path: str | Path, kind: str, settings: Mapping[str, Any], array
         head[name] = {"dtype": _CODES[array.dtype.name], "shape": list(array.shape), "data_offsets": [start, end]}
     text = json.dumps(head, ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
-    with saving.replacing_file(Path(path)) as fresh, fresh.open("wb") as file:
+    with replacing_file(Path(path)) as fresh, fresh.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for array in arrays.values():
             file.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from amortix import _core
 from amortix.data._arrays import Floats, Integers, IntegersLike, empty, integers, whole
-from amortix.data.tasks import Family
+from amortix.data.families import Family
 from amortix.errors import ArrayError, ConfigError
 
 _PIECE = 4096  # images at a time: bounds the memory of the moments
