@@ -8,6 +8,7 @@ pub mod order;
 mod permutation;
 pub mod reading;
 pub mod source;
+pub mod summarise;
 pub mod table;
 
 pub(crate) use permutation::Permutation;

@@ -5,6 +5,7 @@ use crate::rng::Key;
 
 use super::input::Gaussian;
 use super::linear::weights;
+use super::pointwise::Pointwise;
 use super::range::{check_scale, check_share};
 use super::{Family, Range, Task};
 
@@ -64,7 +65,7 @@ struct LogisticTask {
     weights: Vec<f32>,
 }
 
-impl Task for LogisticTask {
+impl Pointwise for LogisticTask {
     fn dim(&self) -> usize {
         self.weights.len() / self.classes - 1
     }

@@ -3,6 +3,7 @@
 use crate::rng::Key;
 use crate::{Error, Result};
 
+use super::pointwise::Pointwise;
 use super::range::check_scale;
 use super::{Family, Range, Task};
 
@@ -70,7 +71,7 @@ struct SinusoidTask {
     noise: f32,
 }
 
-impl Task for SinusoidTask {
+impl Pointwise for SinusoidTask {
     fn dim(&self) -> usize {
         1
     }
