@@ -90,6 +90,12 @@ impl Code {
         self.mapped() + usize::from(self.missing)
     }
 
+    /// Whether it tells labels apart.
+    #[must_use]
+    pub fn tells_labels(&self) -> bool {
+        matches!(self.map, Map::Levels { .. })
+    }
+
     fn mapped(&self) -> usize {
         match &self.map {
             Map::Nothing => 0,

@@ -1,15 +1,17 @@
-//! The pass over a file in which summaries see its columns.
+//! The pass over a table in which summaries see its columns.
 
+use std::sync::Arc;
+
+use arrow_array::{Array, ArrayRef};
 use rayon::prelude::*;
 
 use crate::encode::{Found, Summary, Unfit, unfit_weight};
 use crate::{Error, Result, parallel};
 
-use super::source::{Cell, Kind};
-use super::table::{Table, not_a_number};
-
-/// Rows that are shown to the summaries together.
-const BLOCK: usize = 8192;
+use super::decode::is_label;
+use super::source::{Column, Kind};
+use super::table::{Table, numbers};
+use super::values::texts;
 
 /// What is looked at: columns by index, all different.
 #[derive(Debug, Clone, Default)]
@@ -38,140 +40,55 @@ pub fn summarise(
     if group >= table.groups().len() {
         return Err(Error::Array(format!("the table has no group {group}")));
     }
-    if looked
-        .weight
-        .is_some_and(|column| matches!(Values::new(&table.columns()[column].kind), Values::Texts(..)))
-    {
+    if looked.weight.is_some_and(|column| table.columns()[column].kind == Kind::Text) {
         return Err(Error::Array("the column of weights holds text".into()));
     }
-    let mut places: Vec<usize> = (0..all.len()).collect();
-    places.sort_by_key(|&place| all[place]);
-    let ascending: Vec<usize> = places.iter().map(|&place| all[place]).collect();
-    let kinds = all.iter().map(|&column| &table.columns()[column].kind);
-    let mut block = Block { first: table.first_row(group), values: kinds.map(Values::new).collect() };
-    let mut found = None;
-    table.source.read(group, &ascending, &mut |_, column, cell| {
-        let values = &mut block.values[places[column]];
-        let row = block.first + values.len() as u64;
-        values
-            .push(cell)
-            .map_err(|text| not_a_number(&table.columns()[ascending[column]].name, row, &text))?;
-        if column + 1 == places.len() && values.len() == BLOCK && found.is_none() {
-            found = block.show(summaries)?;
+    let mut ascending = all.clone();
+    ascending.sort_unstable();
+    let mut row = table.first_row(group);
+    for arrays in Arc::clone(&table.source).read(group, &ascending, 0)? {
+        let arrays = arrays?;
+        let place = |column: &usize| ascending.binary_search(column).unwrap_or(0);
+        let shown: Vec<_> =
+            all.iter().map(|column| (&table.columns()[*column], &arrays[place(column)])).collect();
+        let found = show(row, &shown, summaries)?;
+        if found.is_some() {
+            return Ok(found);
         }
-        Ok(())
-    })?;
-    Ok(if found.is_some() { found } else { block.show(summaries)? })
+        row += arrays.first().map_or(0, |array| array.len() as u64);
+    }
+    Ok(None)
 }
 
-/// Some rows of the columns looked at.
-struct Block {
-    /// The number of the first row.
-    first: u64,
-    /// Those of the columns, then the weights.
-    values: Vec<Values>,
-}
-
-impl Block {
-    fn show(&mut self, summaries: &mut [Summary]) -> Result<Option<Found>> {
-        let (columns, weights) = self.values.split_at(summaries.len());
-        let weights = weights.first().map(Values::numbers);
-        let wrong = weights.and_then(unfit_weight).map(|unfit| (summaries.len(), unfit));
-        let seen = parallel::run(|| {
-            let each = summaries.par_iter_mut().zip(columns).enumerate();
-            let shown = each.map(|(place, (summary, values))| {
-                Ok(values.show(summary, weights)?.map(|unfit| (place, unfit)))
-            });
-            shown.collect::<Result<Vec<_>>>()
-        })?;
-        let first = wrong.into_iter().chain(seen.into_iter().flatten()).next();
-        let found = first.map(|(place, unfit)| Found {
-            place,
-            row: self.first + unfit.at as u64,
-            value: unfit.value,
+/// Show some rows, of which `first` is the first: arrays of the summaries' columns, then of the weights.
+fn show(first: u64, arrays: &[(&Column, &ArrayRef)], summaries: &mut [Summary]) -> Result<Option<Found>> {
+    let (columns, weights) = arrays.split_at(summaries.len());
+    let weights = weights.first().map(|(column, array)| numbers(&column.name, first, array)).transpose()?;
+    let weights = weights.as_deref();
+    let wrong = weights.and_then(unfit_weight).map(|unfit| (summaries.len(), unfit));
+    let seen = parallel::run(|| {
+        let each = summaries.par_iter_mut().zip(columns).enumerate();
+        let shown = each.map(|(place, (summary, (column, array)))| {
+            Ok(see(first, column, array, summary, weights)?.map(|unfit| (place, unfit)))
         });
-        self.first += self.values.first().map_or(0, Values::len) as u64;
-        self.values.iter_mut().for_each(Values::clear);
-        Ok(found)
-    }
+        shown.collect::<Result<Vec<_>>>()
+    })?;
+    let found = wrong.into_iter().chain(seen.into_iter().flatten()).next();
+    Ok(found.map(|(place, unfit)| Found { place, row: first + unfit.at as u64, value: unfit.value }))
 }
 
-/// Values of one column.
-enum Values {
-    /// NaN for a missing one.
-    Numbers(Vec<f64>),
-    /// 0, 1, or NaN for a missing one.
-    Booleans(Vec<f64>),
-    /// All texts in one, and from where to where each goes.
-    Texts(String, Vec<Option<(usize, usize)>>),
-}
-
-impl Values {
-    fn new(kind: &Kind) -> Self {
-        match kind {
-            Kind::Text => Self::Texts(String::new(), vec![]),
-            Kind::Boolean => Self::Booleans(vec![]),
-            _ => Self::Numbers(vec![]),
-        }
+fn see(
+    first: u64,
+    column: &Column,
+    array: &ArrayRef,
+    summary: &mut Summary,
+    weights: Option<&[f64]>,
+) -> Result<Option<Unfit>> {
+    if is_label(&column.kind, summary.as_labels().is_some()) {
+        let labels = texts(array)?;
+        return summary.see_texts(labels.iter().map(|label| label.as_deref())).map(|()| None);
     }
-
-    fn len(&self) -> usize {
-        match self {
-            Self::Numbers(values) | Self::Booleans(values) => values.len(),
-            Self::Texts(_, places) => places.len(),
-        }
-    }
-
-    fn clear(&mut self) {
-        match self {
-            Self::Numbers(values) | Self::Booleans(values) => values.clear(),
-            Self::Texts(text, places) => {
-                text.clear();
-                places.clear();
-            }
-        }
-    }
-
-    /// Take a cell; a text where numbers belong comes back.
-    fn push(&mut self, cell: Cell<'_>) -> std::result::Result<(), String> {
-        match self {
-            Self::Numbers(values) | Self::Booleans(values) => values.push(match cell {
-                Cell::Number(value) => value,
-                Cell::Integer(value) => value as f64,
-                Cell::Boolean(value) => f64::from(u8::from(value)),
-                Cell::Missing => f64::NAN,
-                Cell::Text(text) => return Err(text.to_string()),
-            }),
-            Self::Texts(all, places) => places.push(match cell {
-                Cell::Text(text) => {
-                    all.push_str(text);
-                    Some((all.len() - text.len(), all.len()))
-                }
-                _ => None,
-            }),
-        }
-        Ok(())
-    }
-
-    fn numbers(&self) -> &[f64] {
-        if let Self::Numbers(values) | Self::Booleans(values) = self { values } else { &[] }
-    }
-
-    fn show(&self, summary: &mut Summary, weights: Option<&[f64]>) -> Result<Option<Unfit>> {
-        match self {
-            Self::Booleans(values) if summary.as_labels().is_some() => {
-                let word =
-                    |value: &f64| (!value.is_nan()).then_some(if *value == 0.0 { "false" } else { "true" });
-                summary.see_texts(values.iter().map(word)).map(|()| None)
-            }
-            Self::Numbers(values) | Self::Booleans(values) => Ok(summary.see_numbers(values, weights)),
-            Self::Texts(all, places) => {
-                let text =
-                    |place: &Option<(usize, usize)>| place.and_then(|(start, end)| all.get(start..end));
-                summary.see_texts(places.iter().map(text)).map(|()| None)
-            }
-        }
-    }
+    Ok(summary.see_numbers(&numbers(&column.name, first, array)?, weights))
 }
 
 #[cfg(test)]
@@ -196,7 +113,7 @@ mod tests {
         };
         let text: String = (0..20_000).map(row).collect();
         fs::write(&path, format!("n,text,flag,gaps\n{text}")).unwrap();
-        let table = Table::open(&path, &|| Ok(())).unwrap();
+        let table = Table::open(&[path], &|| Ok(())).unwrap();
         let new = || {
             let number = Summary::numbers(Key::new(0));
             vec![Summary::labels(), Summary::labels(), number.clone(), number]

@@ -1,190 +1,204 @@
-//! Comma-separated values with a header.
+//! Comma-separated values with a header, plain or compressed with gzip or Zstandard.
 //!
 //! Opening reads the file once: every row must have as many fields as the header, and the places where groups start
-//! are kept. Kinds are those of the first group; a later cell of another kind is an error when it is read.
+//! are kept. Kinds are those of the first group. A file without a quotation mark is cut at line ends and parsed on all
+//! cores; one with quotation marks is read record by record. A compressed file is one group, which is decompressed
+//! from its beginning.
 
+use std::collections::VecDeque;
 use std::fs::File;
+use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use csv::{ByteRecord, ErrorKind, Position, Reader, ReaderBuilder};
+use arrow_array::ArrayRef;
+use rayon::prelude::*;
 
-use crate::{Error, Result};
+use crate::{Error, Result, parallel};
 
-use super::{Cell, Column, Kind, Source, Visit, damaged, unreadable};
+use super::fields::{self, Fields};
+use super::scan::{self, Scan};
+use super::{Batches, Column, Counted, Source, damaged, file, unreadable};
 
-/// Rows of a group; also bounded in bytes, for wide tables.
-const GROUP_ROWS: u64 = 1 << 16;
-const GROUP_BYTES: u64 = 1 << 24;
-
-/// What stands for a missing value, besides the empty field.
-const MISSING: [&str; 9] = ["NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "?"];
+/// Bytes that are read at once, and those of a piece that one thread parses.
+const READ: usize = 1 << 22;
+const PIECE: usize = 1 << 19;
+/// Records of a batch, where they are read one by one.
+const BATCH_ROWS: usize = 8192;
 
 pub(super) struct Csv {
     path: PathBuf,
-    columns: Vec<Column>,
-    groups: Vec<u64>,
-    starts: Vec<Position>,
+    size: u64,
+    scan: Scan,
 }
 
 impl Csv {
     pub(super) fn open(path: &Path, tick: &dyn Fn() -> Result<()>) -> Result<Self> {
-        let mut reader = reader(path)?;
-        let header = reader.byte_headers().map_err(|e| failure(path, &e))?.clone();
-        let names = header.iter().map(|field| text(path, 0, field)).collect::<Result<Vec<_>>>()?;
-        if names.is_empty() {
-            return Err(Error::Format(format!("{} is empty: it must begin with a header", path.display())));
-        }
-        let mut kinds = vec![Guess::default(); names.len()];
-        let (mut groups, mut starts): (Vec<u64>, Vec<Position>) = (vec![], vec![]);
-        let mut record = ByteRecord::new();
-        loop {
-            let place = reader.position().clone();
-            if !reader.read_byte_record(&mut record).map_err(|e| failure(path, &e))? {
-                break;
-            }
-            let full = |rows: &u64, start: &Position| {
-                *rows >= GROUP_ROWS || place.byte() - start.byte() >= GROUP_BYTES
-            };
-            if groups.last().zip(starts.last()).is_none_or(|(rows, start)| full(rows, start)) {
-                tick()?;
-                groups.push(0);
-                starts.push(place);
-            }
-            if let Some(rows) = groups.last_mut() {
-                *rows += 1;
-            }
-            if groups.len() == 1 {
-                kinds.iter_mut().zip(&record).for_each(|(kind, field)| kind.see(field));
-            }
-        }
-        let columns =
-            names.into_iter().zip(kinds).map(|(name, guess)| Column { name, kind: guess.kind() }).collect();
-        Ok(Self { path: path.to_owned(), columns, groups, starts })
+        let (_, size) = file(path, None)?;
+        let scan = scan::scan(path, tick)?;
+        Ok(Self { path: path.to_owned(), size, scan })
     }
 }
 
 impl Source for Csv {
     fn columns(&self) -> &[Column] {
-        &self.columns
+        &self.scan.columns
     }
 
     fn groups(&self) -> &[u64] {
-        &self.groups
+        &self.scan.groups
     }
 
-    fn read(&self, group: usize, columns: &[usize], visit: &mut Visit<'_>) -> Result<()> {
-        let mut reader = reader(&self.path)?;
-        reader.byte_headers().map_err(|e| failure(&self.path, &e))?;
-        reader.seek(self.starts[group].clone()).map_err(|e| failure(&self.path, &e))?;
-        let first: u64 = self.groups[..group].iter().sum();
-        let mut record = ByteRecord::new();
-        for row in 0..self.groups[group] as usize {
-            if !reader.read_byte_record(&mut record).map_err(|e| failure(&self.path, &e))? {
-                return Err(damaged(&self.path, "it has fewer rows than when it was opened"));
+    fn columns_apart(&self) -> bool {
+        false
+    }
+
+    fn read(self: Arc<Self>, group: usize, columns: &[usize], skip: u64) -> Result<Batches> {
+        let (_, _) = file(&self.path, Some(self.size))?;
+        let bytes = bytes(&self.path, self.scan.starts[group])?;
+        let rows = self.scan.groups[group];
+        let wanted = columns.iter().map(|&c| (c, self.scan.columns[c].kind.clone())).collect();
+        let fields = Fields { path: self.path.clone(), width: self.scan.columns.len(), wanted };
+        let left = rows.saturating_sub(skip);
+        if self.scan.quoted {
+            let records = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(bytes);
+            let records = Records { records, fields, skip, left };
+            return Ok(Box::new(Counted::new(records, &self.path, left)));
+        }
+        let lines = Lines { bytes, fields, skip, left, rest: vec![], ready: VecDeque::new(), ended: false };
+        Ok(Box::new(Counted::new(lines, &self.path, left)))
+    }
+}
+
+/// The text of a file, decompressed, from a place on.
+pub(super) fn bytes(path: &Path, start: u64) -> Result<Box<dyn Read + Send>> {
+    let mut file = File::open(path).map_err(|e| unreadable(path, &e))?;
+    let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase()).unwrap_or_default();
+    let mut text: Box<dyn Read + Send> = match extension.as_str() {
+        "gz" => Box::new(flate2::read::MultiGzDecoder::new(BufReader::new(file))),
+        "zst" => Box::new(zstd::Decoder::new(file).map_err(|e| unreadable(path, &e))?),
+        _ => {
+            file.seek(SeekFrom::Start(start)).map_err(|e| unreadable(path, &e))?;
+            return Ok(Box::new(file));
+        }
+    };
+    let skipped = std::io::copy(&mut text.by_ref().take(start), &mut std::io::sink());
+    skipped.map_err(|e| damaged(path, e))?;
+    Ok(text)
+}
+
+/// Batches of a file with quotation marks.
+struct Records {
+    records: csv::Reader<Box<dyn Read + Send>>,
+    fields: Fields,
+    skip: u64,
+    left: u64,
+}
+
+impl Iterator for Records {
+    type Item = Result<Vec<ArrayRef>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut rows = vec![];
+        let mut record = csv::ByteRecord::new();
+        while self.left > 0 && rows.len() < BATCH_ROWS {
+            match self.records.read_byte_record(&mut record) {
+                Ok(false) => break,
+                Ok(true) if self.skip > 0 => self.skip -= 1,
+                Ok(true) => {
+                    rows.push(record.clone());
+                    self.left -= 1;
+                }
+                Err(error) => return Some(Err(damaged(&self.fields.path, error))),
             }
-            for (place, &column) in columns.iter().enumerate() {
-                let field = record.get(column).unwrap_or_default();
-                let field =
-                    std::str::from_utf8(field).map_err(|_| not_text(&self.path, first + row as u64))?;
-                visit(row, place, cell(field, &self.columns[column].kind))?;
+        }
+        (!rows.is_empty()).then(|| {
+            let odd = rows.iter().find(|record| record.len() != self.fields.width);
+            if let Some(record) = odd {
+                return Err(self.fields.ragged(record.len()));
+            }
+            self.fields.arrays(|column| rows.iter().map(move |record| record.get(column).unwrap_or_default()))
+        })
+    }
+}
+
+/// Batches of a file without quotation marks.
+struct Lines {
+    bytes: Box<dyn Read + Send>,
+    fields: Fields,
+    skip: u64,
+    left: u64,
+    rest: Vec<u8>,
+    ready: VecDeque<Result<Vec<ArrayRef>>>,
+    ended: bool,
+}
+
+impl Iterator for Lines {
+    type Item = Result<Vec<ArrayRef>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while self.ready.is_empty() && self.left > 0 && !(self.ended && self.rest.is_empty()) {
+            if let Err(error) = self.more() {
+                return Some(Err(error));
+            }
+        }
+        self.ready.pop_front()
+    }
+}
+
+impl Lines {
+    /// Read a piece of the file and parse its whole lines.
+    fn more(&mut self) -> Result<()> {
+        let before = self.rest.len();
+        let read = self.bytes.by_ref().take(READ as u64).read_to_end(&mut self.rest);
+        self.ended = read.map_err(|e| damaged(&self.fields.path, e))? < READ;
+        let end = if self.ended {
+            self.rest.len()
+        } else {
+            memchr::memrchr(b'\n', &self.rest[before.min(self.rest.len())..]).map_or(0, |at| before + at + 1)
+        };
+        let tail = self.rest.split_off(end);
+        let text = std::mem::replace(&mut self.rest, tail);
+        let text = self.skipped(&text);
+        let pieces = fields::pieces(text, PIECE);
+        let fields = &self.fields;
+        let parsed = parallel::run(|| {
+            Ok(pieces.into_par_iter().map(|piece| fields.parse(piece)).collect::<Vec<_>>())
+        })?;
+        for batch in parsed {
+            let batch = batch.map(|arrays| {
+                let rows = arrays.first().map_or(0, |array| array.len() as u64).min(self.left);
+                self.left -= rows;
+                (rows, arrays.iter().map(|array| array.slice(0, rows as usize)).collect::<Vec<_>>())
+            });
+            match batch {
+                Ok((0, _)) => {}
+                Ok((_, arrays)) => self.ready.push_back(Ok(arrays)),
+                Err(error) => {
+                    self.ready.push_back(Err(error));
+                    break;
+                }
             }
         }
         Ok(())
     }
-}
 
-fn reader(path: &Path) -> Result<Reader<File>> {
-    let file = File::open(path).map_err(|e| unreadable(path, &e))?;
-    Ok(ReaderBuilder::new().from_reader(file))
-}
-
-/// The cell of a field in a column of this kind; text where the field is of another kind.
-fn cell<'a>(field: &'a str, kind: &Kind) -> Cell<'a> {
-    let trimmed = field.trim();
-    if missing(trimmed) {
-        return Cell::Missing;
-    }
-    let parsed = match kind {
-        Kind::Integer | Kind::Number => {
-            trimmed.parse().map(Cell::Integer).or_else(|_| trimmed.parse().map(Cell::Number)).ok()
+    /// What is left of the text after the lines that nobody wants.
+    fn skipped<'t>(&mut self, text: &'t [u8]) -> &'t [u8] {
+        let mut at = 0;
+        while self.skip > 0 && at < text.len() {
+            let end = memchr::memchr(b'\n', &text[at..]).map_or(text.len(), |length| at + length + 1);
+            self.skip -= u64::from(!fields::line(&text[at..end]).is_empty());
+            at = end;
         }
-        Kind::Boolean => boolean(trimmed).map(Cell::Boolean),
-        Kind::Text | Kind::Other(_) => None,
-    };
-    parsed.unwrap_or(Cell::Text(trimmed))
-}
-
-fn missing(field: &str) -> bool {
-    field.is_empty() || MISSING.contains(&field)
-}
-
-fn boolean(field: &str) -> Option<bool> {
-    match field {
-        "true" | "True" | "TRUE" => Some(true),
-        "false" | "False" | "FALSE" => Some(false),
-        _ => None,
+        &text[at..]
     }
 }
 
-/// The kinds that all fields so far allow.
-#[derive(Clone)]
-struct Guess {
-    seen: bool,
-    integer: bool,
-    number: bool,
-    boolean: bool,
-}
-
-impl Default for Guess {
-    fn default() -> Self {
-        Self { seen: false, integer: true, number: true, boolean: true }
-    }
-}
-
-impl Guess {
-    fn see(&mut self, field: &[u8]) {
-        let Ok(field) = std::str::from_utf8(field).map(str::trim) else {
-            return *self = Self { seen: true, integer: false, number: false, boolean: false };
-        };
-        if missing(field) {
-            return;
-        }
-        self.seen = true;
-        self.integer = self.integer && field.parse::<i128>().is_ok();
-        self.number = self.number && (self.integer || field.parse::<f64>().is_ok());
-        self.boolean = self.boolean && boolean(field).is_some();
-    }
-
-    fn kind(&self) -> Kind {
-        match self {
-            // Without any value there is nothing to contradict numbers: reading reports the column as missing.
-            Self { seen: false, .. } => Kind::Number,
-            Self { integer: true, .. } => Kind::Integer,
-            Self { number: true, .. } => Kind::Number,
-            Self { boolean: true, .. } => Kind::Boolean,
-            _ => Kind::Text,
-        }
-    }
-}
-
-fn text(path: &Path, row: u64, field: &[u8]) -> Result<String> {
-    Ok(std::str::from_utf8(field).map_err(|_| not_text(path, row))?.trim().to_string())
-}
-
-fn not_text(path: &Path, row: u64) -> Error {
-    Error::Format(format!("{} is not UTF-8 text near row {row}: convert it", path.display()))
-}
-
-fn failure(path: &Path, error: &csv::Error) -> Error {
+/// The error of a damaged or ill-formed file.
+pub(super) fn failure(path: &Path, error: &csv::Error) -> Error {
     match error.kind() {
-        ErrorKind::Io(e) => unreadable(path, e),
-        ErrorKind::UnequalLengths { pos, expected_len, len } => {
-            let line = pos.as_ref().map_or(0, Position::line);
-            Error::Format(format!(
-                "{}: line {line} has {len} fields, but the header has {expected_len}",
-                path.display()
-            ))
-        }
+        csv::ErrorKind::Io(e) => unreadable(path, e),
         _ => damaged(path, error),
     }
 }

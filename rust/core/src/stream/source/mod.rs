@@ -4,10 +4,12 @@
 //! what they mean. To add a format, write one file with a `Source` and list it in `open`.
 
 mod csv;
+mod fields;
 mod ipc;
 mod many;
 mod memory;
 mod parquet;
+mod scan;
 
 pub use memory::Memory;
 
