@@ -20,11 +20,16 @@ const TILE: usize = 1024;
 
 /// Rows of one group, block by block.
 pub(super) struct Decoder {
+    parts: Vec<Batches>,
+    meaning: Meaning,
+}
+
+/// What arrays mean, and where their rows are.
+struct Meaning {
     table: Table,
     selection: Arc<Selection>,
     /// Columns of the source that are read, ascending.
     columns: Vec<usize>,
-    parts: Vec<Batches>,
     /// The row of the table that comes next.
     row: u64,
 }
@@ -44,9 +49,10 @@ impl Decoder {
         }
         let count = if table.source.columns_apart() { PARTS.min(columns.len()) } else { 1 };
         let parts = columns.chunks(columns.len().div_ceil(count.max(1)).max(1));
-        let parts = parts.map(|part| Arc::clone(&table.source).read(group, part, skip)).collect::<Result<_>>()?;
+        let parts =
+            parts.map(|part| Arc::clone(&table.source).read(group, part, skip)).collect::<Result<_>>()?;
         let row = table.first_row(group) + skip;
-        Ok(Self { table, selection, columns, parts, row })
+        Ok(Self { parts, meaning: Meaning { table, selection, columns, row } })
     }
 
     /// The next arrays of all columns, or None at the end.
@@ -66,28 +72,36 @@ impl Decoder {
         }
         Err(Error::Internal("columns of a table came in batches of different sizes".into()))
     }
+}
 
+impl Meaning {
     fn block(&mut self, arrays: &[ArrayRef]) -> Result<Block> {
-        let (selection, rows) = (Arc::clone(&self.selection), arrays[0].len());
+        let (selection, rows) = (&*self.selection, arrays[0].len());
         let width = selection.shape().width;
         let mut x = vec![0.0; rows * width];
         let coded = parallel::run(|| {
             let coded = selection.features.par_iter();
             let coded: Vec<_> = coded.map(|(column, coding)| self.feature(arrays, *column, coding)).collect();
-            let coded = self.first_fault(coded)?;
+            let coded = first_fault(coded)?;
             let tiles = x.par_chunks_mut((TILE * width).max(1)).enumerate();
             tiles.for_each(|(tile, out)| interleave(&coded, rows, tile * TILE, width, out));
             Ok(())
         });
         coded?;
         let y = selection.target.map(|column| self.target(arrays, column)).transpose()?.unwrap_or_default();
-        let weight = selection.weight.map(|column| self.weight(arrays, column)).transpose()?.unwrap_or_default();
+        let weight =
+            selection.weight.map(|column| self.weight(arrays, column)).transpose()?.unwrap_or_default();
         self.row += rows as u64;
         Ok(Block { rows, x, y, weight })
     }
 
     /// A feature as columns, `[width, rows]`.
-    fn feature(&self, arrays: &[ArrayRef], column: usize, coding: &Coding) -> std::result::Result<Vec<f32>, Fault> {
+    fn feature(
+        &self,
+        arrays: &[ArrayRef],
+        column: usize,
+        coding: &Coding,
+    ) -> std::result::Result<Vec<f32>, Fault> {
         let array = self.array(arrays, column);
         match coding {
             Coding::Raw => self.raw(array, column),
@@ -120,19 +134,6 @@ impl Decoder {
         }
         let value = numbers(name, self.row, array).map_err(Fault::other)?[at];
         Err(Fault { rank: (1, at), error: not_finite(name, self.row + at as u64, value) })
-    }
-
-    /// All columns, or the fault to name: a column without any value, else the earliest row.
-    fn first_fault<T>(&self, found: Vec<std::result::Result<T, Fault>>) -> Result<Vec<T>> {
-        let (mut good, mut worst) = (vec![], None::<Fault>);
-        for column in found {
-            match column {
-                Ok(column) => good.push(column),
-                Err(fault) if worst.as_ref().is_none_or(|worst| fault.rank < worst.rank) => worst = Some(fault),
-                Err(_) => {}
-            }
-        }
-        worst.map_or(Ok(good), |fault| Err(fault.error))
     }
 
     fn target(&self, arrays: &[ArrayRef], column: usize) -> Result<Vec<f32>> {
@@ -176,7 +177,7 @@ impl Iterator for Decoder {
 
     fn next(&mut self) -> Option<Self::Item> {
         match self.arrays().transpose()? {
-            Ok(arrays) => Some(self.block(&arrays)),
+            Ok(arrays) => Some(self.meaning.block(&arrays)),
             Err(error) => Some(Err(error)),
         }
     }
@@ -192,6 +193,19 @@ impl Fault {
     fn other(error: Error) -> Self {
         Self { rank: (1, 0), error }
     }
+}
+
+/// All columns, or the fault to name: a column without any value, else the earliest row.
+fn first_fault<T>(found: Vec<std::result::Result<T, Fault>>) -> Result<Vec<T>> {
+    let (mut good, mut worst) = (vec![], None::<Fault>);
+    for column in found {
+        match column {
+            Ok(column) => good.push(column),
+            Err(fault) if worst.as_ref().is_none_or(|worst| fault.rank < worst.rank) => worst = Some(fault),
+            Err(_) => {}
+        }
+    }
+    worst.map_or(Ok(good), |fault| Err(fault.error))
 }
 
 /// Write rows from `first` on, row-major, of columns that are each `[width, rows]`.

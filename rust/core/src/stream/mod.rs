@@ -1,7 +1,8 @@
 //! Streams over tables: which rows come next (`order`), where they come from (`source`), how they reach the caller's
-//! memory (`gather` for arrays, `table` for files).
+//! memory (`gather` for arrays; `table`, `decode` and `engine` for what has to be decoded).
 
 pub mod block;
+mod decode;
 pub mod engine;
 pub mod gather;
 pub mod order;
@@ -10,5 +11,6 @@ pub mod reading;
 pub mod source;
 pub mod summarise;
 pub mod table;
+pub mod values;
 
 pub(crate) use permutation::Permutation;

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arrow_array::{Array, ArrayRef};
+use arrow_array::ArrayRef;
 
 use crate::encode::Code;
 use crate::{Error, Result};
@@ -202,4 +202,3 @@ pub fn check_feature(column: &Column) -> Result<()> {
         ))),
     }
 }
-

@@ -44,8 +44,12 @@ pub fn doubles(array: &ArrayRef) -> Result<Vec<f64>> {
         T::Date32 => plain::<Date32Type>(array, |v| f64::from(v) * 86_400.0),
         T::Date64 => plain::<Date64Type>(array, |v| v as f64 * 1e-3),
         T::Timestamp(TimeUnit::Second, _) => plain::<TimestampSecondType>(array, |v| v as f64),
-        T::Timestamp(TimeUnit::Millisecond, _) => plain::<TimestampMillisecondType>(array, |v| v as f64 * 1e-3),
-        T::Timestamp(TimeUnit::Microsecond, _) => plain::<TimestampMicrosecondType>(array, |v| v as f64 * 1e-6),
+        T::Timestamp(TimeUnit::Millisecond, _) => {
+            plain::<TimestampMillisecondType>(array, |v| v as f64 * 1e-3)
+        }
+        T::Timestamp(TimeUnit::Microsecond, _) => {
+            plain::<TimestampMicrosecondType>(array, |v| v as f64 * 1e-6)
+        }
         T::Timestamp(TimeUnit::Nanosecond, _) => plain::<TimestampNanosecondType>(array, |v| v as f64 * 1e-9),
         T::Time32(TimeUnit::Second) => plain::<Time32SecondType>(array, f64::from),
         T::Time32(_) => plain::<Time32MillisecondType>(array, |v| f64::from(v) * 1e-3),

@@ -37,7 +37,8 @@ impl Many {
         }
         let groups = sources.iter().flat_map(|source| source.groups().to_vec()).collect();
         let homes = sources.iter().enumerate();
-        let homes = homes.flat_map(|(home, source)| (0..source.groups().len()).map(move |group| (home, group)));
+        let homes =
+            homes.flat_map(|(home, source)| (0..source.groups().len()).map(move |group| (home, group)));
         let homes = homes.collect();
         Ok(Self { sources, groups, homes })
     }

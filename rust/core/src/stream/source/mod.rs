@@ -149,7 +149,8 @@ impl<I: Iterator<Item = Result<Vec<ArrayRef>>>> Counted<I> {
 
     fn take(&mut self) -> Option<Result<Vec<ArrayRef>>> {
         let damage = |detail: &dyn fmt::Display| damaged(&self.path, detail);
-        let next = crate::error::guard(|| self.batches.next().transpose(), |panic| damage(&panic)).transpose();
+        let next =
+            crate::error::guard(|| self.batches.next().transpose(), |panic| damage(&panic)).transpose();
         let Some(Ok(arrays)) = &next else {
             let short = next.is_none() && self.left > 0;
             return if short { Some(Err(damage(&"a group has fewer rows than promised"))) } else { next };

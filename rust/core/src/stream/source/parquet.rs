@@ -52,8 +52,7 @@ impl Parquet {
             .build()
             .map_err(|e| damaged(&self.path, e))?;
         let path = self.path.clone();
-        let batches =
-            batches.map(move |batch| Ok(batch.map_err(|e| damaged(&path, e))?.columns().to_vec()));
+        let batches = batches.map(move |batch| Ok(batch.map_err(|e| damaged(&path, e))?.columns().to_vec()));
         let left = self.groups[group].saturating_sub(skip);
         Ok(Box::new(Counted::new(batches, &self.path, left)))
     }

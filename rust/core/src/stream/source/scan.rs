@@ -98,7 +98,10 @@ impl<'a> Found<'a> {
         let fields = 1 + line.iter().filter(|&&byte| byte == b',').count();
         self.row(fields, place, number)?;
         if self.groups.len() == 1 && self.groups[0] <= GROUP_ROWS {
-            self.kinds.iter_mut().zip(line.split(|&byte| byte == b',')).for_each(|(kind, field)| kind.see(field));
+            self.kinds
+                .iter_mut()
+                .zip(line.split(|&byte| byte == b','))
+                .for_each(|(kind, field)| kind.see(field));
         }
         Ok(())
     }
@@ -116,7 +119,9 @@ impl<'a> Found<'a> {
             match reader.read_byte_record(&mut record) {
                 Ok(true) => {}
                 Ok(false) => return Ok(()),
-                Err(error) if matches!(error.kind(), ErrorKind::Io(_)) => return Err(damaged(self.path, error)),
+                Err(error) if matches!(error.kind(), ErrorKind::Io(_)) => {
+                    return Err(damaged(self.path, error));
+                }
                 Err(error) => return Err(failure(self.path, &error)),
             }
             let number = record.position().map_or(0, csv::Position::line);
@@ -142,7 +147,10 @@ impl<'a> Found<'a> {
 
     fn header_must_be_there(&self) -> Result<()> {
         if self.names.is_empty() {
-            return Err(Error::Format(format!("{} is empty: it must begin with a header", self.path.display())));
+            return Err(Error::Format(format!(
+                "{} is empty: it must begin with a header",
+                self.path.display()
+            )));
         }
         Ok(())
     }
