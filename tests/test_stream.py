@@ -138,10 +138,10 @@ def test_a_state_of_another_stream_is_refused(table):
     ):
         with pytest.raises(StateError, match=next(iter(options))):
             Stream(table, **({"batch": 9} | options)).load_state_dict(state)
-    for broken in ({}, state | {"position": [1]}, state | {"position": [-1, 0]}, state | {"epoch": "x"}):
+    for broken in ({}, state | {"position": [1]}, state | {"position": [-1, 0, 0]}, state | {"epoch": "x"}):
         with pytest.raises(StateError):
             stream.load_state_dict(broken)
-    beyond = state | {"position": [10**6, 5]}
+    beyond = state | {"position": [10**6, 5, 0]}
     stream.load_state_dict(beyond)
     assert list(stream) == [], "a place beyond the end is the end"
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 __all__ = [
     "Code",
+    "Engine",
     "Order",
-    "Reader",
     "Summaries",
     "Table",
     "TaskSampler",
@@ -200,34 +200,49 @@ class Order:
         *,
         seed: int,
         shuffle: bool,
+        window: int | None,
         shard: tuple[int, int],
         holdout: float,
         part: str,
     ) -> Order: ...
-    def fill(
-        self, epoch: int, ordinal: int, offset: int, rows: NDArray[np.int64]
-    ) -> tuple[int, int, int, int] | None: ...
+    def fill_table(self, epoch: int, ordinal: int, offset: int, rows: NDArray[np.int64]) -> tuple[int, int, int]: ...
     def count(self) -> int: ...
 
 @final
 class Table:
     @staticmethod
-    def open(path: str | PathLike[str]) -> Table: ...
+    def open(paths: list[str | PathLike[str]]) -> Table: ...
+    @staticmethod
+    def from_arrow(data: object) -> Table: ...
     @property
     def columns(self) -> list[str]: ...
     @property
-    def kinds(self) -> list[Literal["numeric", "integer", "boolean", "label", "other"]]: ...
+    def kinds(self) -> list[Literal["numeric", "integer", "boolean", "label", "time", "other"]]: ...
     @property
     def groups(self) -> list[int]: ...
     def check_feature(self, column: int) -> None: ...
     def distinct_labels(self, column: int, limit: int) -> list[str]: ...
-    def reader(self, features: list[int], target: int | None, classes: list[str] | None) -> Reader: ...
+    def engine(
+        self,
+        order: Order,
+        place: tuple[int, int, int],
+        *,
+        features: list[int],
+        codes: list[Code] | None,
+        target: int | None,
+        classes: list[str] | None,
+        weight: int | None,
+        epochs: int,
+        memory: int | None,
+    ) -> Engine: ...
 
 @final
-class Reader:
-    def gather_into(
-        self, group: int, rows: NDArray[np.int64], x: NDArray[np.float32], y: NDArray[np.float32] | None
-    ) -> None: ...
+class Engine:
+    @property
+    def shape(self) -> tuple[int, bool, bool]: ...
+    def next_into(
+        self, x: NDArray[np.float32], y: NDArray[np.float32] | None, weight: NDArray[np.float32] | None
+    ) -> tuple[int, int, int, int]: ...
 
 def gather_into(
     x: NDArray[np.generic], columns: NDArray[np.int64], rows: NDArray[np.int64], out: NDArray[np.float32]

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from amortix import _core
 from amortix.data._arrays import Floats, Integers, empty
-from amortix.data._passes import ArrayPass, Pass, Plan, Rows
+from amortix.data._passes import ArrayPass, Kind, Pass, Plan, Rows, Selection
 from amortix.errors import SourceError
-
-if TYPE_CHECKING:
-    from amortix.data._sources import Kind, Selection
 
 #: Rows of an array that are looked at together when labels are collected.
 BLOCK = 1 << 16
@@ -77,8 +74,7 @@ class ArraySource:
             found.update(label(v, self.columns[column], start + row) for v, row in _first_of_each(block))
             if len(found) >= limit:
                 break
-        whole = all(text.removeprefix("-").isdecimal() for text in found)
-        return sorted(found, key=int if whole else None)[:limit]
+        return in_order(found)[:limit]
 
     def begin(self, selection: Selection, plan: Plan) -> Pass:
         """A pass over these rows. Any row can be reached, so that windows come in random order."""
@@ -177,7 +173,9 @@ def _kind(dtype: np.dtype[Any]) -> Kind:
         return "integer"
     if dtype.kind == "f":
         return "numeric"
-    return "label" if dtype.kind in "bUSO" else "other"
+    if dtype.kind == "b":
+        return "boolean"
+    return "label" if dtype.kind in "USO" else "other"
 
 
 def _first_of_each(block: NDArray[Any]) -> list[tuple[Any, int]]:
@@ -189,6 +187,13 @@ def _first_of_each(block: NDArray[Any]) -> list[tuple[Any, int]]:
         return list(seen.items())
     values, rows = np.unique(block, return_index=True)
     return list(zip(values, rows.tolist(), strict=True))
+
+
+def in_order(labels: Iterable[str]) -> list[str]:
+    """Labels sorted; whole numbers in numeric order."""
+    found = list(labels)
+    whole = all(text.removeprefix("-").isdecimal() for text in found)
+    return sorted(found, key=int if whole else None)
 
 
 def label(value: Any, column: str, row: int) -> str:

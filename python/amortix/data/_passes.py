@@ -4,15 +4,36 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from amortix import _core
 from amortix.data._arrays import Floats, Integers, empty
 
 #: Bytes of rows that are gathered from an array at once: enough to keep all cores busy, few enough for their caches.
 AT_ONCE = 1 << 20
+
+
+Kind = Literal["numeric", "integer", "boolean", "label", "time", "other"]
+
+
+class Encoder(Protocol):
+    """What streams need of a `TableEncoder`."""
+
+    @property
+    def width(self) -> int:
+        """Columns of x."""
+        ...
+
+    def coded(self) -> list[_core.Code]:
+        """One code for each feature."""
+        ...
+
+    def transform(self, x: NDArray[Any], out: Floats | None = None) -> Floats:
+        """Raw numbers ``[B, D]`` to x ``[B, width]``."""
+        ...
 
 
 class Cursor(NamedTuple):
@@ -22,6 +43,9 @@ class Cursor(NamedTuple):
     ordinal: int = 0
     offset: int = 0
     skip: int = 0
+
+
+START = Cursor()
 
 
 class Rows(NamedTuple):
@@ -34,6 +58,25 @@ class Rows(NamedTuple):
     def part(self, start: int, stop: int) -> Rows:
         """Views of some of its rows."""
         return Rows(*(None if array is None else array[start:stop] for array in self))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a stream takes from a source; columns by index.
+
+    Attributes:
+        features: in the order of x.
+        target: the target, or None.
+        classes: labels of the target in the order of their indices, or None for numbers.
+        weight: sample weights, or None.
+        encoder: what turns the features into x, or None for numbers as they are.
+    """
+
+    features: list[int]
+    target: int | None
+    classes: tuple[str, ...] | None
+    weight: int | None
+    encoder: Encoder | None
 
 
 @dataclass(frozen=True)
@@ -56,7 +99,7 @@ class Plan:
     epochs: int
     memory: int | None
     rows: int
-    cursor: Cursor = Cursor()
+    cursor: Cursor = START
 
     @property
     def size(self) -> int:

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amortix import _core
-from amortix.data._sources import ArraySource, Source, label
+from amortix.data._array_source import ArraySource, label
+from amortix.data._sources import Source
 from amortix.errors import SourceError
 
 #: Rows of an array that are lent to Rust together.

@@ -25,10 +25,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amortix import _core
+from amortix.data._array_source import in_order
 from amortix.data._arrays import Floats, empty, whole
 from amortix.data._codes import Facts, Field, LeftOut, Levels
 from amortix.data._fit import field
-from amortix.data._sources import in_order
 from amortix.data.summary import Progress, TableSummary, kinds_of
 from amortix.data.table import MOST_LABELS, Table
 from amortix.data.writing import replacing_file
@@ -145,6 +145,10 @@ class TableEncoder:
     def codes(self) -> list[_core.Code]:
         """The compiled code of each feature column of the table."""
         return [field.code() for field in self.fields]
+
+    def coded(self) -> list[_core.Code]:
+        """`codes`, as a stream asks for them."""
+        return self.codes
 
     @property
     def width(self) -> int:

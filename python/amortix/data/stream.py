@@ -22,12 +22,14 @@ if TYPE_CHECKING:
     from amortix.data.encoder import TableEncoder
 
 Part = Literal["fit", "held", "all"]
+#: Raised where the same settings give another order than before: a place in one means nothing in the other.
+ORDER = 2
 #: What a stream yields: (x, y), or (x, y, weight) where the table has weights; y is None without a target.
 MiniBatch: TypeAlias = "tuple[Floats, Floats | None] | tuple[Floats, Floats | None, Floats]"
 
 
 class Stream:
-    """Iterates over (x ``[B, D]``, y ``[B]`` or None), float32; over (x, y, weight ``[B]``) where the table has weights.
+    """Iterates over (x ``[B, D]``, y ``[B]`` or None), float32, and a weight ``[B]`` where the table has weights.
 
     Arrays are shuffled as a whole; files by groups, and within each group. With a window, files are shuffled within
     each window of a group and arrays by windows, in random order: memory and disk then see only one window at a time.
@@ -92,7 +94,7 @@ class Stream:
         )
         self._plan.order(table.groups, None)  # Names what is out of range now, not at the first batch.
         # As JSON gives them back, so that a state can be compared.
-        self._settings = settings | {"shard": [index, count], "batch": self.batch, "window": self._plan.window}
+        self._settings = settings | {"shard": [index, count], "batch": self.batch, "window": window, "order": ORDER}
         self._cursor = Cursor()
         self._resume = False
         self._rows: int | None = None

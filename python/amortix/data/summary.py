@@ -30,6 +30,7 @@ KINDS: dict[str, ColumnKind] = {
     "integer": "number",
     "boolean": "boolean",
     "label": "label",
+    "time": "time",
 }
 GATHERED = {"number": "numbers", "boolean": "numbers", "label": "labels", "time": "times"}
 

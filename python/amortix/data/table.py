@@ -13,18 +13,19 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
-from amortix.data._sources import ArraySource, Kind, Reader, Source, open_file
+from amortix import _core
+from amortix.data._array_source import ArraySource
+from amortix.data._passes import Encoder, Kind, Pass, Plan, Selection
+from amortix.data._sources import Source, begin, is_paths, open_paths
 from amortix.errors import ConfigError, SourceError
 
 TargetKind = Literal["numeric", "integer", "label"]
-#: What `Table.open` takes: a path, an array ``[rows, columns]``, or a pair of arrays x, y.
-TableLike: TypeAlias = "str | os.PathLike[str] | NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]"
+#: What `Table.open` takes: paths, arrays, or an object with the Arrow or DLPack interface.
+TableLike: TypeAlias = Any
 
 #: Where `Table.distinct_labels` ends by default: more labels in one target are taken for a mistake.
 MOST_LABELS = 1024
@@ -42,6 +43,8 @@ class Table:
         classes: labels in the order of their class indices, or None where the target is a number.
         source: the file, or None for arrays.
         drop: the columns that were left out.
+        weight: the column of sample weights, or None.
+        given: what the table was opened from, or None where that can be read only once.
         fingerprint: a hash of column names, target and group sizes, to recognise the table by.
     """
 
@@ -52,8 +55,10 @@ class Table:
         target: int | None,
         *,
         classes: tuple[str, ...] | None = None,
+        weight: int | None = None,
         source: str | None = None,
         drop: tuple[str, ...] = (),
+        given: Any = None,
     ) -> None:
         names = columns_from.columns
         self._source, self._features, self._target = columns_from, list(features), target
@@ -62,7 +67,8 @@ class Table:
         self.rows = sum(self.groups)
         self.target = None if target is None else names[target]
         self.target_kind = None if target is None else _target_kind(columns_from.kinds[target])
-        self.classes, self.source, self.drop = classes, source, drop
+        self.weight = None if weight is None else names[weight]
+        self.classes, self.source, self.drop, self.given, self._weight = classes, source, drop, given, weight
         told = json.dumps([self.columns, self.target, self.groups])
         self.fingerprint = hashlib.sha256(told.encode()).hexdigest()[:16]
 
@@ -75,18 +81,23 @@ class Table:
         drop: Sequence[str] = (),
         columns: Sequence[str] | None = None,
         classes: Sequence[str] | None = None,
+        weight: str | None = None,
     ) -> Table:
         """Open a table. Nothing but a file's description is read; a CSV file is scanned once.
 
         Args:
-            source: a path to a .parquet, .csv (with header), .npy (two axes) or .npz file (x and y, or one
-                array); or an array ``[rows, columns]``; or a pair of arrays x, y. Columns of arrays are named
-                "0", "1", ... and the second array "y".
+            source: a path to a .parquet, .arrow, .feather, .csv (with header; also .csv.gz and .csv.zst), .npy (two
+                axes) or .npz file (x and y, or one array); a list of paths, a directory or a pattern such as
+                ``"part-*.parquet"`` for files of the same columns; an array ``[rows, columns]``, or a tuple x, y or
+                x, y, weight, of NumPy or of anything with DLPack such as a tensor, not copied; or any object with the
+                Arrow C stream or array interface (tables and batches of pyarrow, Polars, DuckDB, pandas), read to its
+                end and kept, not copied. Columns of arrays are named "0", "1", ..., then "y" and "weight".
             target: the column to predict; for arrays an index in text, "-1" for the last, and by default "y"
                 where there is one.
             drop: columns to leave out.
             columns: the feature columns, in this order, instead of all but target and dropped ones.
             classes: labels of the target; y is then the index of the label.
+            weight: the column of sample weights, at least 0; for arrays by default "weight" where there is one.
 
         Raises:
             SourceError: a file or column is not there.
@@ -101,15 +112,21 @@ class Table:
         left_out = {_find(names, name, "column to drop") for name in drop}
         if where in left_out:
             raise SourceError(f"target {target!r} is among the columns to drop: remove it from one of the two")
-        if where is not None and opened.kinds[where] == "other":
+        if weight is None and isinstance(opened, ArraySource) and opened.weight is not None:
+            weight = "weight"
+        weighing = None if weight is None else _find(names, weight, "weight")
+        if weighing is not None and (weighing == where or opened.kinds[weighing] not in ("numeric", "integer")):
+            raise SourceError(f"weight {weight!r} must be a column of numbers other than the target")
+        if where is not None and opened.kinds[where] in ("time", "other"):
             raise SourceError(f"target {target!r} holds neither numbers nor labels: choose another target")
         if columns is None:
-            features = [i for i in range(len(names)) if i != where and i not in left_out]
+            features = [i for i in range(len(names)) if i not in (where, weighing) and i not in left_out]
         else:
             features = [_find(names, name, "column") for name in columns]
         if not features:
             raise SourceError("no feature column is left: drop fewer columns")
-        table = cls(opened, features, where, source=path, drop=tuple(drop))
+        given = None if isinstance(opened, _core.Table) and not is_paths(source) else source
+        table = cls(opened, features, where, weight=weighing, source=path, drop=tuple(drop), given=given)
         return table if classes is None else table.with_classes(classes)
 
     def with_classes(self, classes: Sequence[str]) -> Table:
@@ -123,7 +140,16 @@ class Table:
         labels = tuple(str(label) for label in classes)
         if not labels or len(set(labels)) < len(labels):
             raise ConfigError(f"`classes` must be different labels, at least one, not {list(labels)}")
-        return Table(self._source, self._features, self._target, classes=labels, source=self.source, drop=self.drop)
+        return Table(
+            self._source,
+            self._features,
+            self._target,
+            classes=labels,
+            weight=self._weight,
+            source=self.source,
+            drop=self.drop,
+            given=self.given,
+        )
 
     def distinct_labels(self, limit: int = MOST_LABELS) -> list[str]:
         """The target's labels, sorted, whole numbers in numeric order; the search ends at ``limit`` of them.
@@ -133,20 +159,28 @@ class Table:
         """
         return self._source.distinct_labels(self._require_target(), limit)
 
-    def reader(self) -> Reader:
-        """What copies rows into memory; it holds one group at a time.
+    def begin(self, plan: Plan, encoder: Encoder | None = None) -> Pass:
+        """A pass over the rows in the order of a plan; `Stream` is the way to ask for one.
 
         Raises:
-            SourceError: a feature column does not hold numbers, or the target holds labels and `classes` is not set.
+            SourceError: a feature column does not hold numbers and there is no encoder, or the target holds labels and
+                `classes` is not set.
         """
         if self.target_kind == "label" and self.classes is None:
             raise SourceError(
                 f"target {self.target!r} holds labels: name them, table.with_classes(table.distinct_labels())"
             )
-        for feature in self._features:
-            self._source.check_feature(feature)
-        classes = None if self.classes is None else list(self.classes)
-        return self._source.reader(self._features, self._target, classes)
+        if encoder is None:
+            for feature in self._features:
+                self._source.check_feature(feature)
+        selection = Selection(self._features, self._target, self.classes, self._weight, encoder)
+        return begin(self._source, selection, plan)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.given is None:
+            raise ConfigError("a table that was read from an Arrow stream cannot be pickled: save it to a file")
+        settings = {"target": self.target, "columns": self.columns, "classes": self.classes, "weight": self.weight}
+        return _reopen, (self.given, settings)
 
     @property
     def origin(self) -> tuple[Source, list[int], int | None]:
@@ -160,12 +194,22 @@ class Table:
 
 
 def _open(source: TableLike) -> tuple[Source, str | None]:
-    if isinstance(source, str | os.PathLike):
-        return open_file(Path(source)), os.fspath(source)
-    arrays = source if isinstance(source, tuple) else (source,)
-    if len(arrays) > 2 or not all(isinstance(array, np.ndarray) for array in arrays):
-        raise SourceError("a table is a path, a NumPy array, or a pair of NumPy arrays (x, y)")
+    if is_paths(source):
+        return open_paths(source), os.fspath(source) if isinstance(source, str | os.PathLike) else None
+    if hasattr(source, "__arrow_c_stream__") or hasattr(source, "__arrow_c_array__"):
+        return _core.Table.from_arrow(source), None
+    given = source if isinstance(source, tuple) else (source,)
+    if not 1 <= len(given) <= 3 or not all(isinstance(a, np.ndarray) or hasattr(a, "__dlpack__") for a in given):
+        raise SourceError(
+            "a table is a path or several, an array or a tuple of arrays (x, y) or (x, y, weight), "
+            "or an object with the Arrow C stream interface"
+        )
+    arrays = [a if isinstance(a, np.ndarray) else np.from_dlpack(a) for a in given]
     return ArraySource(*arrays), None
+
+
+def _reopen(given: Any, settings: dict[str, Any]) -> Table:
+    return Table.open(given, **settings)
 
 
 def _target_kind(kind: Kind) -> TargetKind:

@@ -13,7 +13,7 @@ use pyo3::prelude::*;
 use crate::array::{expect_shape, lend, lend_mut, lend_view};
 use crate::enter::enter;
 use crate::error::{array_error, config_error, exception};
-use crate::stream::PyTable;
+use crate::table::PyTable;
 
 /// Kind, floats, wholes and texts of a summary.
 type PlainParts = (String, Vec<f64>, Vec<u64>, Vec<String>);

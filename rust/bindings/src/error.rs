@@ -32,3 +32,8 @@ pub(crate) fn array_error(message: String) -> PyErr {
 pub(crate) fn config_error(message: String) -> PyErr {
     ConfigError::new_err(message)
 }
+
+/// A `SourceError` with this message.
+pub(crate) fn source_error(message: String) -> PyErr {
+    SourceError::new_err(message)
+}

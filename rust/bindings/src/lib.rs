@@ -8,6 +8,7 @@ mod error;
 mod pool;
 mod refine;
 mod stream;
+mod table;
 mod tasks;
 
 use pyo3::prelude::*;
@@ -18,6 +19,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     tasks::register(module)?;
     stream::register(module)?;
+    table::register(module)?;
     pool::register(module)?;
     episode::register(module)?;
     encode::register(module)?;

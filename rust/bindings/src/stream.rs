@@ -1,12 +1,9 @@
-//! Bindings of `amortix_core::stream`: orders, tables in files, rows of arrays.
+//! Bindings of `amortix_core::stream`: orders, rows of arrays.
 
-use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Arc;
 
 use amortix_core::stream::gather::{self, Number};
 use amortix_core::stream::order::{Order, Part, Position, Settings};
-use amortix_core::stream::source::Kind;
-use amortix_core::stream::table::{Reader, Selection, Table, check_feature};
 use numpy::ndarray::{Ix1, Ix2};
 use numpy::{Element, PyArray2, PyUntypedArrayMethods};
 use pyo3::prelude::*;
@@ -18,14 +15,12 @@ use crate::error::{array_error, config_error, exception};
 /// Add the names of this file to `amortix._core`.
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<PyOrder>()?;
-    module.add_class::<PyTable>()?;
-    module.add_class::<PyReader>()?;
     module.add_function(wrap_pyfunction!(gather_into, module)?)
 }
 
 /// The order of a table's rows.
 #[pyclass(frozen, name = "Order", module = "amortix._core")]
-struct PyOrder(Order);
+pub(crate) struct PyOrder(pub(crate) Arc<Order>);
 
 #[pymethods]
 impl PyOrder {
@@ -50,7 +45,7 @@ impl PyOrder {
             _ => return Err(config_error(format!("`part` must be fit, held or all, not {part:?}"))),
         };
         Order::new(&sizes, Settings { seed, shuffle, window, shard, holdout, part })
-            .map(Self)
+            .map(|order| Self(Arc::new(order)))
             .map_err(exception)
     }
 
@@ -70,107 +65,6 @@ impl PyOrder {
 
     fn count(&self, py: Python<'_>) -> PyResult<u64> {
         enter_ticking(py, |tick| self.0.count(tick))
-    }
-}
-
-/// A table in a Parquet or CSV file.
-#[pyclass(frozen, name = "Table", module = "amortix._core")]
-pub(crate) struct PyTable(pub(crate) Table);
-
-#[pymethods]
-impl PyTable {
-    #[staticmethod]
-    fn open(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
-        enter_ticking(py, |tick| Table::open(&path, tick)).map(Self)
-    }
-
-    #[getter]
-    fn columns(&self) -> Vec<String> {
-        self.0.columns().iter().map(|column| column.name.clone()).collect()
-    }
-
-    #[getter]
-    fn kinds(&self) -> Vec<&'static str> {
-        let kind = |kind: &Kind| match kind {
-            Kind::Number => "numeric",
-            Kind::Integer => "integer",
-            Kind::Boolean => "boolean",
-            Kind::Text => "label",
-            Kind::Other(_) => "other",
-        };
-        self.0.columns().iter().map(|column| kind(&column.kind)).collect()
-    }
-
-    #[getter]
-    fn groups(&self) -> PyResult<Vec<i64>> {
-        let sizes = self.0.groups().iter().map(|&size| i64::try_from(size));
-        sizes
-            .collect::<Result<_, _>>()
-            .map_err(|_| array_error("a group has more rows than fit 63 bits".into()))
-    }
-
-    fn check_feature(&self, column: usize) -> PyResult<()> {
-        let columns = self.0.columns();
-        let column =
-            columns.get(column).ok_or_else(|| array_error(format!("there is no column {column}")))?;
-        check_feature(column).map_err(exception)
-    }
-
-    fn distinct_labels(&self, py: Python<'_>, column: usize, limit: usize) -> PyResult<Vec<String>> {
-        if column >= self.0.columns().len() {
-            return Err(array_error(format!("there is no column {column}")));
-        }
-        enter_ticking(py, |tick| self.0.distinct_labels(column, limit, tick))
-    }
-
-    #[pyo3(signature = (features, target, classes))]
-    fn reader(
-        &self,
-        features: Vec<usize>,
-        target: Option<usize>,
-        classes: Option<Vec<String>>,
-    ) -> PyResult<PyReader> {
-        let shape = (features.len(), target.is_some());
-        let reader =
-            Reader::new(self.0.clone(), Selection { features, target, classes }).map_err(exception)?;
-        Ok(PyReader { shape, reader: Mutex::new(reader) })
-    }
-}
-
-/// Reads rows of a table. The mutex guards the one group that is held in memory.
-#[pyclass(frozen, name = "Reader", module = "amortix._core")]
-struct PyReader {
-    shape: (usize, bool),
-    reader: Mutex<Reader>,
-}
-
-#[pymethods]
-impl PyReader {
-    #[pyo3(signature = (group, rows, x, y))]
-    fn gather_into(
-        &self,
-        py: Python<'_>,
-        group: usize,
-        rows: &Bound<'_, PyAny>,
-        x: &Bound<'_, PyAny>,
-        y: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<()> {
-        let rows = lend::<i64, Ix1>("rows", rows)?;
-        let mut x = lend_mut::<f32, Ix2>("x", x)?;
-        let mut y = y.map(|y| lend_mut::<f32, Ix1>("y", y)).transpose()?;
-        let (width, target) = self.shape;
-        expect_shape("x", x.shape(), &[rows.len(), width])?;
-        match &y {
-            Some(y) if target => expect_shape("y", y.shape(), &[rows.len()])?,
-            None if !target => {}
-            _ => return Err(array_error("`y` must be given exactly where the reader has a target".into())),
-        }
-        let rows = rows.as_slice()?;
-        let x = x.as_slice_mut()?;
-        let y = y.as_mut().map(|y| y.as_slice_mut()).transpose()?.unwrap_or_default();
-        enter(py, || {
-            self.reader.lock().unwrap_or_else(PoisonError::into_inner).gather_into(group, rows, x, y)
-        })
     }
 }
 

@@ -43,7 +43,7 @@ fn start(
     memory: Option<u64>,
     place: Place,
 ) -> Result<Engine> {
-    let order = Order::new(groups, settings)?;
+    let order = Arc::new(Order::new(groups, settings)?);
     let plan = Plan { shape: SHAPE, order, epochs, memory };
     Engine::start(load(groups.to_vec(), block, Arc::default()), plan, place)
 }
@@ -107,7 +107,7 @@ fn it_reads_no_further_ahead_than_the_budget() {
     for (shuffle, window) in [(false, None), (true, Some(1000))] {
         let decoded = Arc::new(AtomicU64::new(0));
         let settings = Settings { holdout: 0.0, ..settings(shuffle, window) };
-        let order = Order::new(&[1_000_000], settings).unwrap();
+        let order = Arc::new(Order::new(&[1_000_000], settings).unwrap());
         let plan = Plan { shape: SHAPE, order, epochs: 1, memory: Some(5000 * SHAPE.bytes()) };
         let source = load(vec![1_000_000], 500, Arc::clone(&decoded));
         let mut engine = Engine::start(source, plan, Place::start(0)).unwrap();
@@ -142,7 +142,7 @@ fn errors_come_after_the_rows_before_them_and_stay() {
         let blocks: Blocks = Box::new([Ok(good), Err(Error::Format("torn".into()))].into_iter());
         Ok(blocks)
     });
-    let order = Order::new(&[9], Settings { holdout: 0.0, ..settings(false, None) }).unwrap();
+    let order = Arc::new(Order::new(&[9], Settings { holdout: 0.0, ..settings(false, None) }).unwrap());
     let plan = Plan { shape: SHAPE, order, epochs: 1, memory: None };
     let mut engine = Engine::start(load, plan, Place::start(0)).unwrap();
     assert_eq!(next(&mut engine, 2).unwrap().0.len(), 2);
@@ -156,7 +156,7 @@ fn a_source_that_ends_early_or_panics_is_an_error() {
     let faults: [(fn(usize, u64) -> Result<Blocks>, &str); 2] =
         [(|_, _| Ok(Box::new(std::iter::empty())), "fewer rows"), (|_, _| panic!("a defect"), "a defect")];
     for (fault, words) in faults {
-        let order = Order::new(&[9], settings(true, None)).unwrap();
+        let order = Arc::new(Order::new(&[9], settings(true, None)).unwrap());
         let plan = Plan { shape: SHAPE, order, epochs: 1, memory: None };
         let mut engine = Engine::start(Box::new(fault), plan, Place::start(0)).unwrap();
         let error = next(&mut engine, 2).unwrap_err().to_string();
@@ -170,7 +170,7 @@ fn whoever_waits_can_be_interrupted() {
         std::thread::sleep(Duration::from_millis(400));
         Err(Error::Format("too late".into()))
     });
-    let order = Order::new(&[9], settings(true, None)).unwrap();
+    let order = Arc::new(Order::new(&[9], settings(true, None)).unwrap());
     let plan = Plan { shape: SHAPE, order, epochs: 1, memory: None };
     let mut engine = Engine::start(load, plan, Place::start(0)).unwrap();
     let (mut x, mut y, mut weight) = ([0.0; 4], [0.0; 2], [0.0; 2]);

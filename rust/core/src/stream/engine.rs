@@ -45,7 +45,7 @@ pub struct Plan {
     /// What rows hold.
     pub shape: Shape,
     /// The order in which they come.
-    pub order: Order,
+    pub order: Arc<Order>,
     /// How many epochs.
     pub epochs: u64,
     /// Bytes of rows in memory, at most; None for the rows in use and what a small read-ahead takes.
