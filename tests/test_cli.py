@@ -196,8 +196,9 @@ def test_evaluate_prints_one_object_per_step(tmp_path):
         assert row["rows"] == 16 * row["step"]
 
 
-def test_evaluate_takes_words_as_settings():
-    call = ["evaluate", "--family", "gp", "--regime", "parametric", "--tasks", 4, "--steps", 1, "--json"]
+def test_evaluate_takes_words_as_settings(tmp_path):
+    options = small.learner_files(tmp_path, "regression", ["parametric"])
+    call = ["evaluate", "--family", "gp", "--regime", "parametric", *options, "--tasks", 4, "--steps", 1, "--json"]
     (rough,), (smooth,) = (rows_of(amortix(*call, "--set", f"kernel={name}")) for name in ("matern12", "rbf"))
     assert 0 < smooth["oracle"] < rough["oracle"]
     assert "kernel" in amortix(*call, "--set", "kernel=cubic", status=1).stderr
