@@ -196,6 +196,14 @@ def test_evaluate_prints_one_object_per_step(tmp_path):
         assert row["rows"] == 16 * row["step"]
 
 
+def test_evaluate_takes_words_as_settings(tmp_path):
+    options = small.learner_files(tmp_path, "regression", ["parametric"])
+    call = ["evaluate", "--family", "gp", "--regime", "parametric", *options, "--tasks", 4, "--steps", 1, "--json"]
+    (rough,), (smooth,) = (rows_of(amortix(*call, "--set", f"kernel={name}")) for name in ("matern12", "rbf"))
+    assert 0 < smooth["oracle"] < rough["oracle"]
+    assert "kernel" in amortix(*call, "--set", "kernel=cubic", status=1).stderr
+
+
 def test_training_stops_resumes_and_ends(tmp_path):
     recipe = tmp_path / "tiny.toml"
     head = 'name = "tiny"\niterations = 40\ntasks = 4\nslots = 8\npoints = 4\n'
@@ -219,6 +227,7 @@ def test_sizes_steps_and_settings_are_read():
     assert parse_steps("10,1,100") == [1, 10, 100]
     assert parse_setting("noise=0.1,1") == ("noise", (0.1, 1))
     assert parse_setting("sparsity=0.5") == ("sparsity", 0.5)
+    assert parse_setting("kernel=matern32") == ("kernel", "matern32")
 
 
 @pytest.mark.parametrize(

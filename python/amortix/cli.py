@@ -262,12 +262,14 @@ def parse_steps(text: str) -> list[int]:
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
-    """``noise=0.1,1`` as a name and a number or a pair of numbers."""
+    """``noise=0.1,1`` as a name and a number, a pair of numbers, or a word such as that of ``kernel=matern32``."""
     name, _, value = text.partition("=")
     try:
         numbers = [int(part) if part.lstrip("-").isdigit() else float(part) for part in value.split(",")]
     except ValueError:
-        raise ConfigError(f"--set {text!r}: write NAME=NUMBER or NAME=LOW,HIGH") from None
+        if value.isidentifier():
+            return name.strip(), value
+        raise ConfigError(f"--set {text!r}: write NAME=NUMBER, NAME=LOW,HIGH or NAME=WORD") from None
     return name.strip(), tuple(numbers) if len(numbers) > 1 else numbers[0]
 
 

@@ -1,13 +1,16 @@
 """What the best learner would do with all the rows so far: the yardstick of `amortix.evaluation`.
 
-An oracle knows the family and the task's noise, not the task. Those of the linear family are exact (the posterior mean
-under the true prior); of the logistic family the mode of the posterior on all rows; of the sinusoid least squares on
+An oracle knows the family, the task's noise and its `TaskSampler.parameters`, not the task. Those of the linear family
+and of mixtures are exact (the posterior mean under the true prior); of Gaussian processes the best prediction that is
+linear in the targets; of the logistic family the mode of the posterior on all rows; of the sinusoid least squares on
 its two basis functions. A family without one has none, and its ratios are not reported.
 """
 
 from __future__ import annotations
 
 import abc
+import math
+from collections.abc import Callable
 from typing import final
 
 import numpy as np
@@ -16,9 +19,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from amortix.batch import Batch, Prediction
-from amortix.data import Linear, Logistic, Sinusoid, TaskSampler
+from amortix.data import Gmm, Gp, Linear, Logistic, Sinusoid, TaskSampler
 
 _NEWTON_STEPS = 25
+_MOST_ROWS = 8192  # of a Gaussian process: half a gigabyte of covariances
+_JITTER = 1e-9  # share of the variance that keeps noise-free covariances positive
+
+#: Covariance of unit variance by the distance in length scales.
+_KERNELS: dict[str, Callable[[Tensor], Tensor]] = {
+    "rbf": lambda r: (-r.square() / 2).exp(),
+    "matern12": lambda r: (-r).exp(),
+    "matern32": lambda r: (1 + math.sqrt(3) * r) * (-math.sqrt(3) * r).exp(),
+    "matern52": lambda r: (1 + math.sqrt(5) * r + 5 / 3 * r.square()) * (-math.sqrt(5) * r).exp(),
+}
 
 
 class AbstractOracle(abc.ABC):
@@ -112,6 +125,93 @@ class SoftmaxOracle(AbstractOracle):
         return fit + self.precision / 2 * weights.square().sum((1, 2))
 
 
+@final
+class GpOracle(AbstractOracle):
+    """Gaussian process regression with the true kernel, length scale, amplitude and noise, in float64 on all rows.
+
+    The tasks are sums of finitely many waves of their own frequencies. Their values have the kernel's covariance on
+    average over tasks, so this is the best prediction that is linear in the targets; knowing the frequencies would
+    help. Costs grow with the cube of the rows: beyond 8,192 of them the prediction is NaN.
+
+    Args:
+        kernel: as in `amortix.data.Gp`.
+        length: ``[T]``.
+        amplitude: ``[T]``.
+        noise: standard deviation, ``[T]``.
+    """
+
+    def __init__(self, kernel: str, length: Tensor, amplitude: Tensor, noise: Tensor):
+        self.kernel = _KERNELS[kernel]
+        self.length, self.amplitude, self.noise = length.double(), amplitude.double(), noise.double()
+        self.batches: list[Batch] = []
+
+    def see(self, batch: Batch) -> None:
+        """Keep the rows."""
+        self.batches.append(batch)
+
+    def predict(self, x: Tensor) -> Prediction:
+        """The posterior mean."""
+        if sum(b.x.shape[1] for b in self.batches) > _MOST_ROWS:
+            return Prediction(torch.full((*x.shape[:2], 1), math.nan))
+        seen, y = (torch.cat(parts, 1).double() for parts in zip(*((b.x, b.y) for b in self.batches), strict=True))
+        # One task at a time: the covariances of all would not fit in memory.
+        means = [self._mean(task, seen[task], y[task], x[task].double()) for task in range(len(x))]
+        return Prediction(torch.stack(means).float())
+
+    def _mean(self, task: int, seen: Tensor, y: Tensor, x: Tensor) -> Tensor:
+        ratio = (self.noise[task] / self.amplitude[task]).square() + _JITTER
+        covariance = self._correlation(task, seen, seen)
+        covariance.diagonal().add_(ratio)
+        weights = torch.cholesky_solve(y.unsqueeze(1), torch.linalg.cholesky(covariance))
+        return self._correlation(task, x, seen) @ weights
+
+    def _correlation(self, task: int, a: Tensor, b: Tensor) -> Tensor:
+        # Differences are squared one by one: expanding the square would lose the distances of near rows.
+        distance = torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
+        return self.kernel(distance / self.length[task])
+
+
+@final
+class MixtureOracle(AbstractOracle):
+    """The posterior predictive of a Gaussian mixture with means m ~ N(0, s² I) and components drawn alike.
+
+    Of n rows of a class with sum S the mean is N(m, τ I), τ = 1 / (1/s² + n/v), m = τ S / v; a row of it is
+    N(m, (v + τ) I), and the classes are weighed by these densities.
+
+    Args:
+        variance: v, ``[T]``.
+        scale: s, ``[T]``.
+        dims: columns of each task, ``[T]``; columns beyond are zero.
+        classes: of each task, ``[T]``.
+        outputs: O.
+    """
+
+    def __init__(self, variance: Tensor, scale: Tensor, dims: Tensor, classes: Tensor, outputs: int):
+        self.variance, self.scale = variance.double()[:, None], scale.double()[:, None]
+        self.dims, self.classes = dims[:, None], classes
+        self.outputs = outputs
+        self.counts = torch.zeros(len(classes), outputs, dtype=torch.float64)
+        self.sums: Tensor | None = None
+
+    def see(self, batch: Batch) -> None:
+        """Add the rows of each class."""
+        member = F.one_hot(batch.y.long(), self.outputs).double()
+        self.counts = self.counts + member.sum(1)
+        sums = member.mT @ batch.x.double()
+        self.sums = sums if self.sums is None else self.sums + sums
+
+    def predict(self, x: Tensor) -> Prediction:
+        """Probabilities of the classes."""
+        assert self.sums is not None, "an oracle predicts after it has seen a batch"
+        spread = 1 / (self.scale**-2 + self.counts / self.variance)
+        means = (spread / self.variance).unsqueeze(2) * self.sums
+        total = (self.variance + spread).unsqueeze(1)
+        square = (x.double().unsqueeze(2) - means.unsqueeze(1)).square().sum(3)
+        logits = -square / (2 * total) - self.dims.unsqueeze(2) / 2 * total.log()
+        absent = torch.arange(self.outputs) >= self.classes[:, None, None]
+        return Prediction(F.softmax(logits.masked_fill(absent, -math.inf), -1).float())
+
+
 def oracle(sampler: TaskSampler, tasks: np.ndarray) -> AbstractOracle | None:
     """The oracle of a sampler's family for the given tasks, or None where the family has none."""
     family = sampler.family
@@ -123,6 +223,14 @@ def oracle(sampler: TaskSampler, tasks: np.ndarray) -> AbstractOracle | None:
     if isinstance(family, Logistic) and family.weight_scale[0] == family.weight_scale[1]:
         precision = torch.full((len(tasks),), family.weight_scale[0] ** -2.0)
         return SoftmaxOracle(precision, sampler.outputs)
+    if isinstance(family, Gp) and noise is not None:
+        length, amplitude = torch.from_numpy(sampler.parameters(tasks)).T
+        return GpOracle(family.kernel, length, amplitude, noise)
+    # Queries of another scale are no rows of the mixture, and tell of its means.
+    if isinstance(family, Gmm) and family.query_scale == 1:
+        variance, scale = torch.from_numpy(sampler.parameters(tasks)).T
+        dims, classes = torch.from_numpy(sampler.dims(tasks)), torch.from_numpy(sampler.n_classes(tasks))
+        return MixtureOracle(variance, scale, dims, classes, sampler.outputs)
     return None
 
 

@@ -323,6 +323,26 @@ mod tests {
         }
     }
 
+    /// The same draws without vector units, threads or pieces.
+    fn plain<T: Transform>(key: Key, count: usize) -> Vec<u32> {
+        let mut out = vec![0.0; count];
+        key.write::<T>(0, &mut out);
+        out.iter().map(|v| v.to_bits()).collect()
+    }
+
+    #[test]
+    fn vector_units_and_threads_change_no_bit() {
+        let key = Key::new(11);
+        for count in (0..200).chain([100_000]) {
+            let (mut z, mut u) = (vec![0.0; count], vec![0.0; count]);
+            key.normals(&mut z);
+            key.uniforms(&mut u);
+            let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+            assert_eq!(bits(&z), plain::<Normals>(key, count), "{count} normals");
+            assert_eq!(bits(&u), plain::<Uniforms>(key, count), "{count} uniforms");
+        }
+    }
+
     #[test]
     fn normals_have_the_moments_of_a_normal() {
         let mut z = vec![0.0; 1 << 20];
