@@ -1,0 +1,221 @@
+"""Streams beside what others use to feed mini-batches: arrays in memory and mapped, Parquet, CSV."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from _table import Row, main, paired
+
+from amortix.data import Stream, Table
+
+BATCH, COLUMNS = 512, 32
+#: What rows of files may take in memory.
+MEMORY = 16 << 20
+
+
+def _matrix(rows: int) -> np.ndarray:
+    return np.random.default_rng(0).standard_normal((rows, COLUMNS), dtype=np.float32)
+
+
+def _drain(stream: Stream) -> None:
+    for _ in stream:
+        pass
+
+
+def arrays(quick: bool) -> list[Row]:
+    """10 million rows in memory, shuffled and in order."""
+    import torch
+    from torch.utils.data import DataLoader, TensorDataset
+
+    rows = 100_000 if quick else 10_000_000
+    x = _matrix(rows)
+    table, unit, million = Table.open(x), "M rows/s", rows / 1e6
+    shuffled, plain = Stream(table, batch=BATCH), Stream(table, batch=BATCH, shuffle=False)
+    few = min(rows, 200_000)
+    loader = DataLoader(TensorDataset(torch.from_numpy(x[:few])), batch_size=BATCH, shuffle=True)
+    order, out = np.random.default_rng(0).permutation(rows), np.empty((BATCH, COLUMNS), np.float32)
+
+    def take() -> None:
+        for start in range(0, rows - BATCH + 1, BATCH):
+            np.take(x, order[start : start + BATCH], axis=0, out=out)
+
+    copy = np.empty_like(x)
+    work = f"{rows:,} x {COLUMNS} in memory"
+    return [
+        paired(
+            f"{work}, shuffled",
+            lambda: _drain(shuffled),
+            lambda: [None for _ in loader],
+            amount=million,
+            peer_amount=few / 1e6,
+            unit=unit,
+            peer_name="torch DataLoader",
+            asked=50,
+            repeats=3,
+        ),
+        paired(
+            f"{work}, shuffled",
+            lambda: _drain(shuffled),
+            take,
+            amount=million,
+            unit=unit,
+            peer_name="np.take, order given",
+            asked=1.5,
+        ),
+        paired(
+            f"{work}, in order",
+            lambda: _drain(plain),
+            lambda: np.copyto(copy, x),
+            amount=million,
+            unit=unit,
+            peer_name="memcpy",
+            asked=0.7,
+        ),
+    ]
+
+
+def mapped(quick: bool) -> list[Row]:
+    """The same rows in a mapped file, shuffled by windows, beside a plain read of the file; both from a cold cache."""
+    rows = 100_000 if quick else 10_000_000
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "x.npy"
+        np.save(path, _matrix(rows))
+        os.sync()
+
+        def cold() -> None:
+            with path.open("rb") as file:
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+        def stream() -> None:
+            cold()
+            _drain(Stream(Table.open(path), batch=BATCH, window=65_536))
+
+        def read() -> None:
+            cold()
+            buffer = bytearray(1 << 20)
+            with path.open("rb", buffering=0) as file:
+                while file.readinto(buffer):
+                    pass
+
+        return [
+            paired(
+                f"{rows:,} x {COLUMNS} from a mapped file, windows of 65,536",
+                stream,
+                read,
+                amount=rows / 1e6,
+                unit="M rows/s",
+                peer_name="read of the file",
+                asked=1 / 1.3,
+                repeats=3,
+            )
+        ]
+
+
+def parquet(quick: bool) -> list[Row]:
+    """A million rows of Parquet to mini-batches, in order, and a mixed table through an encoder."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = 20_000 if quick else 1_000_000
+    found: list[Row] = []
+    with tempfile.TemporaryDirectory() as folder:
+        x = _matrix(rows)
+        data = pa.table({f"c{i}": x[:, i] for i in range(COLUMNS)})
+        for codec in ("snappy", "zstd"):
+            path = Path(folder) / f"{codec}.parquet"
+            pq.write_table(data, path, compression=codec, row_group_size=65_536)
+            stream = Stream(Table.open(path), batch=BATCH, shuffle=False, memory=MEMORY)
+
+            def batches(path: Path = path) -> None:
+                for batch in pq.ParquetFile(path).iter_batches(BATCH):
+                    np.stack([column.to_numpy() for column in batch.columns], 1)
+
+            def whole(path: Path = path) -> None:
+                np.stack([column.to_numpy() for column in pq.read_table(path).columns], 1)
+
+            for peer, name, asked in ((batches, "pyarrow iter_batches(512)", 5), (whole, "pyarrow read_table", 1.3)):
+                found.append(
+                    paired(
+                        f"Parquet {codec}, {rows:,} x {COLUMNS}",
+                        lambda stream=stream: _drain(stream),
+                        peer,
+                        amount=rows / 1e6,
+                        unit="M rows/s",
+                        peer_name=name,
+                        asked=asked,
+                        repeats=3,
+                    )
+                )
+            found.append(_peaks(path, f"Parquet {codec}, {rows:,} x {COLUMNS}: memory"))
+    return found
+
+
+_OURS = """
+from amortix.data import Stream, Table
+rise(lambda: [None for _ in Stream(Table.open(sys.argv[1]), batch=512, shuffle=False, memory=1 << 24)])
+"""
+_PEER = """
+import numpy as np, pyarrow.parquet as pq
+rise(lambda: np.stack([column.to_numpy() for column in pq.read_table(sys.argv[1]).columns], 1))
+"""
+_RISE = """
+import re, sys
+def now(key): return int(re.search(key + r":\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1024
+def rise(work):
+    before = now("VmRSS")
+    kept = work()
+    print(now("VmHWM") - before)
+"""
+
+
+def _peaks(path: Path, work: str) -> Row:
+    """By how many MB each side's memory rises in a process of its own."""
+
+    def rise(code: str) -> float:
+        imports, call = code.strip().rsplit("\n", 1)
+        command = [sys.executable, "-c", f"{_RISE}\n{imports}\n{call}", str(path)]
+        return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+    ours, peer = rise(_OURS), rise(_PEER)
+    return Row(work, ours, peer, "pyarrow read_table", "MB (less is better)", peer / max(ours, 1e-9), 10)
+
+
+def csv(quick: bool) -> list[Row]:
+    """A million rows of CSV to mini-batches."""
+    import pandas as pd
+    import polars as pl
+
+    rows = 20_000 if quick else 1_000_000
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "t.csv"
+        pl.DataFrame(_matrix(rows), schema=[f"c{i}" for i in range(COLUMNS)]).write_csv(path)
+
+        def ours() -> None:
+            _drain(Stream(Table.open(path), batch=BATCH, shuffle=False))
+
+        peers = (
+            (lambda: pd.read_csv(path, engine="c").to_numpy(np.float32), "pandas.read_csv", 2),
+            (lambda: pl.read_csv(path).to_numpy().astype(np.float32), "polars.read_csv", 1),
+        )
+        return [
+            paired(
+                f"CSV, {rows:,} x {COLUMNS}",
+                ours,
+                peer,
+                amount=rows / 1e6,
+                unit="M rows/s",
+                peer_name=name,
+                asked=asked,
+                repeats=3,
+            )
+            for peer, name, asked in peers
+        ]
+
+
+if __name__ == "__main__":
+    main(__doc__, [arrays, mapped, parquet, csv])
