@@ -164,9 +164,9 @@ def test_weights_come_with_the_rows():
         assert all(np.array_equal(x, w) for x, w in seen)
         assert sum(len(w) for _, w in seen) == 50
     weight[7] = -1
-    with pytest.raises(SourceError, match="weight at row 7 is negative"):
+    with pytest.raises(SourceError, match="weight .* at row 7 is negative"):
         list(Stream(Table.open((x, x[:, 0], weight))))
-    with pytest.raises(SourceError, match="weight at row 7 is negative"):
+    with pytest.raises(SourceError, match="weight .* at row 7 is negative"):
         list(Stream(Table.open(pa.table({"x": weight, "w": weight}), weight="w")))
 
 
@@ -205,7 +205,7 @@ def test_tables_and_streams_are_pickled_where_they_can_be_opened_again(tmp_path)
     pq.write_table(arrow(100), tmp_path / "t.parquet")
     for source, options in ((tmp_path / "t.parquet", {"target": "y"}), ((np.eye(3), np.arange(3)), {})):
         stream = Stream(Table.open(source, **options), batch=2, seed=5)
-        again = pickle.loads(pickle.dumps(stream))
+        again = pickle.loads(pickle.dumps(stream))  # noqa: S301, our own bytes
         assert [x.tolist() for x, _ in again] == [x.tolist() for x, _ in stream]
     with pytest.raises(ConfigError, match="cannot be pickled"):
         pickle.dumps(Table.open(arrow(3)))

@@ -121,7 +121,8 @@ class _Reader:
                 self._copy(values[:, None], np.zeros(1, np.int64), [index], rows, to[:, None])
         if out.weight is not None and (negative := out.weight < 0).any():
             row = int(rows[negative.argmax()])
-            raise SourceError(f"the weight at row {row} is negative: weights must be at least 0")
+            name = self._source.columns[selection.weight or 0]
+            raise SourceError(f"weight {name!r} at row {row} is negative: weights must be at least 0")
 
     @staticmethod
     def _classes(values: NDArray[Any], name: str, rows: Integers, out: Floats, index: dict[str, int]) -> None:

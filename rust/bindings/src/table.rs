@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use amortix_core::Error;
 use amortix_core::stream::block::Out;
 use amortix_core::stream::engine::{Engine, Place, Plan};
 use amortix_core::stream::order::Position;
@@ -39,14 +40,17 @@ impl PyTable {
 
     /// Read an object with the Arrow C stream or array interface to its end; its memory is kept, not copied.
     #[staticmethod]
-    fn from_arrow(data: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let refused = |error: &dyn std::fmt::Display| {
-            source_error(format!("the Arrow data cannot be read as a table: {error}"))
-        };
+    fn from_arrow(py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let words =
+            |error: &dyn std::fmt::Display| format!("the Arrow data cannot be read as a table: {error}");
+        let refused = |error: &dyn std::fmt::Display| source_error(words(error));
         let reader = data.extract::<AnyRecordBatch>().map_err(|e| refused(&e))?;
         let reader = reader.into_reader().map_err(|e| refused(&e))?;
         let schema = reader.schema();
-        let batches = reader.collect::<Result<Vec<RecordBatch>, _>>().map_err(|e| refused(&e))?;
+        // Whoever produces the batches may need the interpreter: it is not held while they come.
+        let batches = enter(py, || {
+            reader.collect::<Result<Vec<RecordBatch>, _>>().map_err(|e| Error::Source(words(&e)))
+        })?;
         Ok(Self(Table::of(Arc::new(Memory::new(&schema, batches)))))
     }
 

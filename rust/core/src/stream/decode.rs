@@ -15,12 +15,16 @@ use super::values::{singles, texts};
 
 /// The most parts that columns are read in.
 const PARTS: usize = 4;
+/// The most rows of a block: sources that give more at once are cut up.
+const ROWS: usize = 8192;
 /// Rows that are interleaved together: some hundred kilobytes, which stay in a core's cache.
 const TILE: usize = 1024;
 
 /// Rows of one group, block by block.
 pub(super) struct Decoder {
     parts: Vec<Batches>,
+    /// Arrays that are longer than a block, and how many of their rows were taken.
+    long: Option<(Vec<ArrayRef>, usize)>,
     meaning: Meaning,
 }
 
@@ -52,10 +56,31 @@ impl Decoder {
         let parts =
             parts.map(|part| Arc::clone(&table.source).read(group, part, skip)).collect::<Result<_>>()?;
         let row = table.first_row(group) + skip;
-        Ok(Self { parts, meaning: Meaning { table, selection, columns, row } })
+        Ok(Self { parts, long: None, meaning: Meaning { table, selection, columns, row } })
     }
 
-    /// The next arrays of all columns, or None at the end.
+    /// The next arrays of all columns, at most a block long, or None at the end.
+    fn piece(&mut self) -> Result<Option<Vec<ArrayRef>>> {
+        let (arrays, taken) = match self.long.take() {
+            Some(long) => long,
+            None => match self.arrays()? {
+                Some(arrays) => (arrays, 0),
+                None => return Ok(None),
+            },
+        };
+        let left = arrays[0].len() - taken;
+        if taken == 0 && left <= ROWS {
+            return Ok(Some(arrays));
+        }
+        let rows = left.min(ROWS);
+        let piece = arrays.iter().map(|array| array.slice(taken, rows)).collect();
+        if rows < left {
+            self.long = Some((arrays, taken + rows));
+        }
+        Ok(Some(piece))
+    }
+
+    /// The next arrays of all columns as they come, or None at the end.
     fn arrays(&mut self) -> Result<Option<Vec<ArrayRef>>> {
         let parts = &mut self.parts;
         let next = parallel::run(|| Ok(parts.par_iter_mut().map(Iterator::next).collect::<Vec<_>>()))?;
@@ -160,7 +185,8 @@ impl Meaning {
         match weights.iter().position(|&weight| weight < 0.0) {
             None => Ok(weights),
             Some(at) => Err(Error::Source(format!(
-                "the weight at row {} is negative: weights must be at least 0",
+                "weight {:?} at row {} is negative: weights must be at least 0",
+                self.table.columns()[column].name,
                 self.row + at as u64
             ))),
         }
@@ -176,7 +202,7 @@ impl Iterator for Decoder {
     type Item = Result<Block>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        match self.arrays().transpose()? {
+        match self.piece().transpose()? {
             Ok(arrays) => Some(self.meaning.block(&arrays)),
             Err(error) => Some(Err(error)),
         }

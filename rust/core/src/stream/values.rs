@@ -38,23 +38,23 @@ pub fn doubles(array: &ArrayRef) -> Result<Vec<f64>> {
         T::Float32 => plain::<Float32Type>(array, f64::from),
         T::Float64 => plain::<Float64Type>(array, |v| v),
         T::Decimal128(_, scale) => {
-            let unit = libm::pow(10.0, -f64::from(*scale));
-            plain::<Decimal128Type>(array, |v| v as f64 * unit)
+            let unit = libm::pow(10.0, f64::from(*scale));
+            plain::<Decimal128Type>(array, |v| v as f64 / unit)
         }
         T::Date32 => plain::<Date32Type>(array, |v| f64::from(v) * 86_400.0),
-        T::Date64 => plain::<Date64Type>(array, |v| v as f64 * 1e-3),
+        T::Date64 => plain::<Date64Type>(array, |v| v as f64 / 1e3),
         T::Timestamp(TimeUnit::Second, _) => plain::<TimestampSecondType>(array, |v| v as f64),
         T::Timestamp(TimeUnit::Millisecond, _) => {
-            plain::<TimestampMillisecondType>(array, |v| v as f64 * 1e-3)
+            plain::<TimestampMillisecondType>(array, |v| v as f64 / 1e3)
         }
         T::Timestamp(TimeUnit::Microsecond, _) => {
-            plain::<TimestampMicrosecondType>(array, |v| v as f64 * 1e-6)
+            plain::<TimestampMicrosecondType>(array, |v| v as f64 / 1e6)
         }
-        T::Timestamp(TimeUnit::Nanosecond, _) => plain::<TimestampNanosecondType>(array, |v| v as f64 * 1e-9),
+        T::Timestamp(TimeUnit::Nanosecond, _) => plain::<TimestampNanosecondType>(array, |v| v as f64 / 1e9),
         T::Time32(TimeUnit::Second) => plain::<Time32SecondType>(array, f64::from),
-        T::Time32(_) => plain::<Time32MillisecondType>(array, |v| f64::from(v) * 1e-3),
-        T::Time64(TimeUnit::Microsecond) => plain::<Time64MicrosecondType>(array, |v| v as f64 * 1e-6),
-        T::Time64(_) => plain::<Time64NanosecondType>(array, |v| v as f64 * 1e-9),
+        T::Time32(_) => plain::<Time32MillisecondType>(array, |v| f64::from(v) / 1e3),
+        T::Time64(TimeUnit::Microsecond) => plain::<Time64MicrosecondType>(array, |v| v as f64 / 1e6),
+        T::Time64(_) => plain::<Time64NanosecondType>(array, |v| v as f64 / 1e9),
         _ => {
             let mut values = Vec::with_capacity(array.len());
             for text in texts(array)? {
@@ -87,14 +87,14 @@ pub fn singles(array: &ArrayRef, out: &mut [f32]) -> Result<()> {
 pub fn texts(array: &ArrayRef) -> Result<Vec<Option<Cow<'_, str>>>> {
     use DataType as T;
     let borrowed = |text| Cow::Borrowed(text);
-    let utf8 = |bytes| std::str::from_utf8(bytes).ok().map(Cow::Borrowed);
+    let utf8 = |bytes: Option<_>| bytes.map(text_of).transpose();
     Ok(match array.data_type() {
         T::Utf8 => array.as_string::<i32>().iter().map(|v| v.map(borrowed)).collect(),
         T::LargeUtf8 => array.as_string::<i64>().iter().map(|v| v.map(borrowed)).collect(),
         T::Utf8View => array.as_string_view().iter().map(|v| v.map(borrowed)).collect(),
-        T::Binary => array.as_binary::<i32>().iter().map(|v| v.and_then(utf8)).collect(),
-        T::LargeBinary => array.as_binary::<i64>().iter().map(|v| v.and_then(utf8)).collect(),
-        T::BinaryView => array.as_binary_view().iter().map(|v| v.and_then(utf8)).collect(),
+        T::Binary => array.as_binary::<i32>().iter().map(utf8).collect::<Result<_>>()?,
+        T::LargeBinary => array.as_binary::<i64>().iter().map(utf8).collect::<Result<_>>()?,
+        T::BinaryView => array.as_binary_view().iter().map(utf8).collect::<Result<_>>()?,
         T::Boolean => array.as_boolean().iter().map(|v| v.map(|v| Cow::Owned(v.to_string()))).collect(),
         T::Int64 => written::<Int64Type>(array),
         T::UInt64 => written::<UInt64Type>(array),
@@ -137,6 +137,11 @@ pub fn kind(data_type: &DataType) -> Kind {
     }
 }
 
+fn text_of(bytes: &[u8]) -> Result<Cow<'_, str>> {
+    let text = std::str::from_utf8(bytes);
+    text.map(Cow::Borrowed).map_err(|_| Error::Format("a label is not UTF-8 text: convert it".into()))
+}
+
 /// A number as it stands in a file: spaces around it do not count.
 pub(crate) fn parse(text: &str) -> Result<f64> {
     fast_float2::parse(text.trim()).map_err(|_| Error::Source(format!("the text {text:?} is no number")))
@@ -161,5 +166,10 @@ fn written<T: ArrowPrimitiveType<Native: ToString>>(array: &ArrayRef) -> Vec<Opt
 fn entries<K: ArrowDictionaryKeyType>(array: &ArrayRef) -> Result<Vec<Option<Cow<'_, str>>>> {
     let dictionary = array.as_dictionary::<K>();
     let labels = texts(dictionary.values())?;
-    Ok(dictionary.keys_iter().map(|key| key.and_then(|key| labels[key].clone())).collect())
+    let label = |key: Option<usize>| match key.map(|key| labels.get(key)) {
+        None => Ok(None),
+        Some(Some(label)) => Ok(label.clone()),
+        Some(None) => Err(Error::Format("a dictionary lacks one of its labels: write the data anew".into())),
+    };
+    dictionary.keys_iter().map(label).collect()
 }

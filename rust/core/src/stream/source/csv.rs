@@ -18,7 +18,7 @@ use crate::{Error, Result, parallel};
 
 use super::fields::{self, Fields};
 use super::scan::{self, Scan};
-use super::{Batches, Column, Counted, Source, damaged, file, unreadable};
+use super::{Batches, Column, Counted, Source, Stamp, damaged, file, unreadable};
 
 /// Bytes that are read at once, and those of a piece that one thread parses.
 const READ: usize = 1 << 22;
@@ -28,15 +28,15 @@ const BATCH_ROWS: usize = 8192;
 
 pub(super) struct Csv {
     path: PathBuf,
-    size: u64,
+    stamp: Stamp,
     scan: Scan,
 }
 
 impl Csv {
     pub(super) fn open(path: &Path, tick: &dyn Fn() -> Result<()>) -> Result<Self> {
-        let (_, size) = file(path, None)?;
+        let (_, stamp) = file(path, None)?;
         let scan = scan::scan(path, tick)?;
-        Ok(Self { path: path.to_owned(), size, scan })
+        Ok(Self { path: path.to_owned(), stamp, scan })
     }
 }
 
@@ -54,8 +54,13 @@ impl Source for Csv {
     }
 
     fn read(self: Arc<Self>, group: usize, columns: &[usize], skip: u64) -> Result<Batches> {
-        let (_, _) = file(&self.path, Some(self.size))?;
+        file(&self.path, Some(self.stamp))?;
         let bytes = bytes(&self.path, self.scan.starts[group])?;
+        // No further than where the next group starts.
+        let bytes: Box<dyn Read + Send> = match self.scan.starts.get(group + 1) {
+            Some(end) => Box::new(bytes.take(end - self.scan.starts[group])),
+            None => bytes,
+        };
         let rows = self.scan.groups[group];
         let wanted = columns.iter().map(|&c| (c, self.scan.columns[c].kind.clone())).collect();
         let fields = Fields { path: self.path.clone(), width: self.scan.columns.len(), wanted };

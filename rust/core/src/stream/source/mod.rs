@@ -124,14 +124,19 @@ fn damaged(path: &Path, detail: impl fmt::Display) -> Error {
     Error::Format(format!("{} is damaged or truncated: {detail}", path.display()))
 }
 
-/// The file and its size; where that is not `expected`, the file has changed.
-fn file(path: &Path, expected: Option<u64>) -> Result<(std::fs::File, u64)> {
+/// What a file must still be when it is read again: its size and when it was written.
+#[derive(Clone, Copy, PartialEq)]
+struct Stamp(u64, Option<std::time::SystemTime>);
+
+/// The file and its stamp; where that is not `expected`, the file has changed.
+fn file(path: &Path, expected: Option<Stamp>) -> Result<(std::fs::File, Stamp)> {
     let file = std::fs::File::open(path).map_err(|e| unreadable(path, &e))?;
-    let size = file.metadata().map_err(|e| unreadable(path, &e))?.len();
-    if expected.is_some_and(|expected| expected != size) {
-        return Err(damaged(path, "its size has changed since it was opened"));
+    let about = file.metadata().map_err(|e| unreadable(path, &e))?;
+    let stamp = Stamp(about.len(), about.modified().ok());
+    if expected.is_some_and(|expected| expected != stamp) {
+        return Err(damaged(path, "it has changed since it was opened"));
     }
-    Ok((file, size))
+    Ok((file, stamp))
 }
 
 /// Batches that end with an error where their rows are not as many as promised, or a decoder panics.

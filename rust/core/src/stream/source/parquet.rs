@@ -12,13 +12,13 @@ use crate::error::guard;
 use crate::stream::values::kind;
 use crate::{Error, Result};
 
-use super::{Batches, Column, Counted, Source, damaged, file};
+use super::{Batches, Column, Counted, Source, Stamp, damaged, file};
 
 const BATCH_ROWS: usize = 8192;
 
 pub(super) struct Parquet {
     path: PathBuf,
-    size: u64,
+    stamp: Stamp,
     metadata: ArrowReaderMetadata,
     columns: Vec<Column>,
     groups: Vec<u64>,
@@ -26,7 +26,7 @@ pub(super) struct Parquet {
 
 impl Parquet {
     pub(super) fn open(path: &Path) -> Result<Self> {
-        let (file, size) = file(path, None)?;
+        let (file, stamp) = file(path, None)?;
         // The embedded Arrow schema is skipped: without it text is one type, not five, and dictionaries are decoded.
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
         let metadata = guard(
@@ -37,11 +37,11 @@ impl Parquet {
         let groups = sizes.collect::<std::result::Result<Vec<_>, _>>().map_err(|e| damaged(path, e))?;
         let columns = metadata.schema().fields().iter();
         let columns = columns.map(|f| Column { name: f.name().clone(), kind: kind(f.data_type()) }).collect();
-        Ok(Self { path: path.to_owned(), size, metadata, columns, groups })
+        Ok(Self { path: path.to_owned(), stamp, metadata, columns, groups })
     }
 
     fn batches(&self, group: usize, columns: &[usize], skip: u64) -> Result<Batches> {
-        let (file, _) = file(&self.path, Some(self.size))?;
+        let (file, _) = file(&self.path, Some(self.stamp))?;
         let mask = ProjectionMask::roots(self.metadata.parquet_schema(), columns.iter().copied());
         let skipped = usize::try_from(skip).map_err(|e| Error::Internal(e.to_string()))?;
         let batches = ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone())

@@ -30,7 +30,8 @@ pub(super) struct Scan {
 
 /// Look at a file; `tick` is asked now and then whether to go on.
 pub(super) fn scan(path: &Path, tick: &dyn Fn() -> Result<()>) -> Result<Scan> {
-    let compressed = path.extension().is_some_and(|e| e == "gz" || e == "zst");
+    let compressed =
+        path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gz") || e.eq_ignore_ascii_case("zst"));
     let mut found = Found::new(path, compressed);
     if !found.lines(tick)? {
         found = Found::new(path, compressed);
