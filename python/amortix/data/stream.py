@@ -51,7 +51,7 @@ class Stream:
         drop_last: leave out the smaller last batch of an epoch.
         encoder: turns the raw columns into x; None where all are numbers without gaps.
         memory: bytes that decoded rows of a file may take, the mini-batch aside; None for one window and a
-            read-ahead of 64 MiB or one window, whichever is more.
+            read-ahead of 4 MiB or one window, whichever is more.
 
     Raises:
         ConfigError: a setting is out of range.

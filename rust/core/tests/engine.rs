@@ -153,7 +153,8 @@ fn errors_come_after_the_rows_before_them_and_stay() {
 
 #[test]
 fn a_source_that_ends_early_or_panics_is_an_error() {
-    let faults: [(fn(usize, u64) -> Result<Blocks>, &str); 2] =
+    type Fault = fn(usize, u64) -> Result<Blocks>;
+    let faults: [(Fault, &str); 2] =
         [(|_, _| Ok(Box::new(std::iter::empty())), "fewer rows"), (|_, _| panic!("a defect"), "a defect")];
     for (fault, words) in faults {
         let order = Arc::new(Order::new(&[9], settings(true, None)).unwrap());

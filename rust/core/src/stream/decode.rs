@@ -236,12 +236,11 @@ fn first_fault<T>(found: Vec<std::result::Result<T, Fault>>) -> Result<Vec<T>> {
 
 /// Write rows from `first` on, row-major, of columns that are each `[width, rows]`.
 fn interleave(columns: &[Vec<f32>], rows: usize, first: usize, width: usize, out: &mut [f32]) {
-    let mut place = 0;
-    for column in columns.iter().flat_map(|column| column.chunks_exact(rows.max(1))) {
+    let columns = columns.iter().flat_map(|column| column.chunks_exact(rows.max(1)));
+    for (place, column) in columns.enumerate() {
         for (value, row) in column[first..].iter().zip(out.chunks_exact_mut(width)) {
             row[place] = *value;
         }
-        place += 1;
     }
 }
 

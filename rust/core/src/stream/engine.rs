@@ -19,7 +19,7 @@ use super::reading::{Load, Piece, Reading};
 /// How long the caller waits before it looks for a signal.
 const PATIENCE: Duration = Duration::from_millis(50);
 /// What is read ahead where no budget is set.
-const AHEAD: u64 = 1 << 26;
+const AHEAD: u64 = 1 << 22;
 /// How many rows the first block is expected to have.
 const ROWS: u64 = 8192;
 
