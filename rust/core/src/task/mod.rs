@@ -4,19 +4,25 @@
 //! (seed, task, step, element): a longer batch starts with the rows of a shorter one, in any order of tasks, on any
 //! number of threads. To add a family, write one file with a `Family` and a `Task` (most easily a `Pointwise`) and list it in the bindings.
 
+mod column;
 mod input;
 mod linear;
 mod logistic;
 mod mlp;
 mod pointwise;
 mod range;
+mod remember;
 mod sinusoid;
+mod tabular;
 
+pub use column::{Column, Role};
 pub use linear::Linear;
 pub use logistic::Logistic;
 pub use mlp::Mlp;
 pub use range::Range;
+pub use remember::Remembering;
 pub use sinusoid::Sinusoid;
+pub use tabular::Tabular;
 
 use std::iter::Sum;
 use std::ops::{AddAssign, Mul};
@@ -58,6 +64,8 @@ pub trait Task: Send + Sync {
     fn observe(&self, key: Key, scale: f32, rows: Rows<'_>);
     /// `[1 + dim, outputs]`, bias first, where the signal is linear in them.
     fn weights(&self) -> Option<&[f32]>;
+    /// What is known of each of its columns.
+    fn columns(&self) -> Vec<Column>;
 }
 
 /// Rows of one task, to be written: at least one, zero beyond the task's own columns and classes.

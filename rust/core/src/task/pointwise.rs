@@ -3,7 +3,7 @@
 use crate::math;
 use crate::rng::Key;
 
-use super::{Purpose, Rows, Task};
+use super::{Column, Purpose, Rows, Task};
 
 /// A task that is a function of one row at a time. Each is a `Task`.
 pub(crate) trait Pointwise: Send + Sync {
@@ -64,6 +64,10 @@ impl<T: Pointwise> Task for T {
 
     fn weights(&self) -> Option<&[f32]> {
         Pointwise::weights(self)
+    }
+
+    fn columns(&self) -> Vec<Column> {
+        vec![Column::NUMERIC; Pointwise::dim(self)]
     }
 }
 
