@@ -150,7 +150,7 @@ def test_the_fingerprint_tells_tables_apart(parquet):
 )
 def test_what_is_not_there_is_named(parquet, options, words):
     with pytest.raises(SourceError) as caught:
-        Table.open(parquet(arrow()), **options)
+        Table.open(parquet(arrow()), **options).reader()
     assert all(word in str(caught.value) for word in words), caught.value
 
 
@@ -166,7 +166,7 @@ def test_what_is_not_there_is_named(parquet, options, words):
 def test_columns_of_other_types_are_named(parquet, column, words):
     path = parquet(arrow(odd=column))
     with pytest.raises(SourceError) as caught:
-        Table.open(path, target="a", drop=["name"])
+        Table.open(path, target="a", drop=["name"]).reader()
     assert all(word in str(caught.value) for word in ['"odd"', *words]), caught.value
     with pytest.raises(SourceError, match="odd"):
         Table.open(path, target="odd", drop=["name"])

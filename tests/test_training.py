@@ -114,7 +114,7 @@ def test_broken_states_are_counted_and_replaced():
     pool = trainer.workshops[0].pool
     slots = pool.draw(24)
     shape, dtype = pool.fields["value"]
-    pool.scatter_from("value", slots, np.full((24, *shape), np.nan, dtype))
+    pool.scatter_from(slots, {"value": np.full((24, *shape), np.nan, dtype)})
     for _ in range(8):
         trainer.advance()
     assert 8 <= trainer.failures <= 24

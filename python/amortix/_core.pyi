@@ -12,19 +12,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "Code",
     "Order",
     "Reader",
+    "Summaries",
     "Table",
     "TaskSampler",
     "__version__",
     "context_merge_into",
+    "encode_into",
+    "episode_draw_into",
+    "episode_gather_into",
+    "episode_index",
     "gather_into",
+    "image_rows_into",
     "local_solve_into",
+    "normals_into",
     "pool_advance_into",
+    "pool_draw_by_age_into",
     "pool_draw_into",
     "pool_gather_into",
+    "pool_reset_into",
     "pool_scatter_into",
-    "store_extend_into",
+    "store_adopt_into",
+    "store_offer_into",
 ]
 
 __version__: str
@@ -60,6 +71,8 @@ class TaskSampler:
         dim: tuple[int, int],
         classes: tuple[int, int],
         hidden: int,
+        layers: int,
+        activation: str,
         noise: tuple[float, float],
         weight_scale: tuple[float, float],
         query_scale: float,
@@ -74,6 +87,55 @@ class TaskSampler:
         low: float,
         high: float,
         noise: tuple[float, float],
+        query_scale: float,
+    ) -> TaskSampler: ...
+    @staticmethod
+    def gp(
+        seed: int,
+        *,
+        dim: tuple[int, int],
+        kernel: str,
+        length_scale: tuple[float, float],
+        amplitude: tuple[float, float],
+        noise: tuple[float, float],
+        frequencies: int,
+        low: float,
+        high: float,
+        query_scale: float,
+    ) -> TaskSampler: ...
+    @staticmethod
+    def tree(
+        seed: int,
+        *,
+        dim: tuple[int, int],
+        classes: tuple[int, int],
+        depth: tuple[int, int],
+        trees: tuple[int, int],
+        threshold: float,
+        noise: tuple[float, float],
+        query_scale: float,
+    ) -> TaskSampler: ...
+    @staticmethod
+    def gmm(
+        seed: int,
+        *,
+        dim: tuple[int, int],
+        classes: tuple[int, int],
+        variance: tuple[float, float],
+        mean_scale: tuple[float, float],
+        query_scale: float,
+    ) -> TaskSampler: ...
+    @staticmethod
+    def causal(
+        seed: int,
+        *,
+        dim: tuple[int, int],
+        graph: str,
+        degree: float,
+        mechanism: str,
+        noise_kind: str,
+        noise: tuple[float, float],
+        weight_scale: tuple[float, float],
         query_scale: float,
     ) -> TaskSampler: ...
     @property
@@ -101,7 +163,9 @@ class TaskSampler:
     def n_classes(self, tasks: NDArray[np.int64]) -> NDArray[np.int64]: ...
     def noise(self, tasks: NDArray[np.int64]) -> NDArray[np.float32]: ...
     def weights(self, tasks: NDArray[np.int64]) -> NDArray[np.float32]: ...
+    def parameters(self, tasks: NDArray[np.int64]) -> NDArray[np.float32]: ...
 
+def normals_into(seed: int, out: NDArray[np.float32]) -> None: ...
 def context_merge_into(
     query: NDArray[np.float32],
     rows: NDArray[np.float32],
@@ -152,7 +216,7 @@ class Table:
     @property
     def columns(self) -> list[str]: ...
     @property
-    def kinds(self) -> list[Literal["numeric", "integer", "label", "other"]]: ...
+    def kinds(self) -> list[Literal["numeric", "integer", "boolean", "label", "other"]]: ...
     @property
     def groups(self) -> list[int]: ...
     def check_feature(self, column: int) -> None: ...
@@ -168,7 +232,46 @@ class Reader:
 def gather_into(
     x: NDArray[np.generic], columns: NDArray[np.int64], rows: NDArray[np.int64], out: NDArray[np.float32]
 ) -> tuple[int, int] | None: ...
+
+@final
+class Summaries:
+    def __new__(cls, kinds: list[str], *, seed: int, shard: int) -> Summaries: ...
+    @staticmethod
+    def from_parts(parts: list[tuple[str, list[float], list[int], list[str]]]) -> Summaries: ...
+    def parts(self) -> list[tuple[str, list[float], list[int], list[str]]]: ...
+    def merge(self, other: Summaries) -> None: ...
+    def see_array(
+        self, first: int, columns: list[int], x: NDArray[np.generic], weights: NDArray[np.float64] | None
+    ) -> tuple[int, int, float] | None: ...
+    def see_group(
+        self, table: Table, group: int, columns: list[int], weight: int | None
+    ) -> tuple[int, int, float] | None: ...
+    def see_counts(self, place: int, texts: list[str], counts: list[int]) -> None: ...
+    def facts(self, place: int) -> tuple[int, int, float, float, float, float]: ...
+    def quantiles(self, place: int, shares: list[float]) -> list[float]: ...
+    def rank_error(self, place: int, risk: float) -> float: ...
+    def normal_map(self, place: int) -> tuple[list[float], list[float]]: ...
+    def concentrations(self, place: int) -> list[tuple[str, float, float]]: ...
+    def labels(self, place: int) -> tuple[list[tuple[str, int]], int]: ...
+
+@final
+class Code:
+    @staticmethod
+    def nothing(missing: bool) -> Code: ...
+    @staticmethod
+    def scaled(mean: float, scale: float, missing: bool) -> Code: ...
+    @staticmethod
+    def scored(knots: list[float], scores: list[float], missing: bool) -> Code: ...
+    @staticmethod
+    def levels(levels: list[str], other: bool, missing: bool) -> Code: ...
+    @staticmethod
+    def times(mean: float, scale: float, cycles: list[str], missing: bool) -> Code: ...
+    @property
+    def width(self) -> int: ...
+
+def encode_into(codes: list[Code], x: NDArray[np.generic], out: NDArray[np.float32]) -> None: ...
 def pool_draw_into(seed: int, draw: int, slots: int, out: NDArray[np.int64]) -> None: ...
+def pool_draw_by_age_into(seed: int, draw: int, ages: NDArray[np.int64], out: NDArray[np.int64]) -> None: ...
 def pool_advance_into(
     slots: NDArray[np.int64],
     steps: int,
@@ -177,21 +280,68 @@ def pool_advance_into(
     finished: NDArray[np.bool_],
     *,
     seed: int,
-    horizon: tuple[int, int],
+    horizon: tuple[int, int] | None,
     next_task: int,
 ) -> int: ...
+def pool_reset_into(
+    slots: NDArray[np.int64], tasks: NDArray[np.int64], ages: NDArray[np.int64], *, next_task: int
+) -> int: ...
 def pool_gather_into(
-    field: NDArray[np.float32 | np.int64], slots: NDArray[np.int64], out: NDArray[np.float32 | np.int64]
+    fields: list[NDArray[np.uint8]], slots: NDArray[np.int64], out: list[NDArray[np.uint8]]
 ) -> None: ...
 def pool_scatter_into(
-    values: NDArray[np.float32 | np.int64], slots: NDArray[np.int64], field: NDArray[np.float32 | np.int64]
+    values: list[NDArray[np.uint8]], slots: NDArray[np.int64], fields: list[NDArray[np.uint8]]
 ) -> None: ...
-def store_extend_into(
-    x: NDArray[np.float32],
-    y: NDArray[np.float32],
-    store_x: NDArray[np.float32],
-    store_y: NDArray[np.float32],
+def store_offer_into(
+    rows: NDArray[np.int64],
+    weights: NDArray[np.float32],
+    places: NDArray[np.int64],
     *,
     seed: int,
-    seen: int,
+    keys: NDArray[np.float64],
+    kept_rows: NDArray[np.int64],
+    kept_weights: NDArray[np.float32],
+    heap: NDArray[np.uint32],
+    taken: int,
+) -> int: ...
+def store_adopt_into(
+    *,
+    seed: int,
+    keys: NDArray[np.float64],
+    kept_rows: NDArray[np.int64],
+    kept_weights: NDArray[np.float32],
+    heap: NDArray[np.uint32],
+    taken: int,
+) -> None: ...
+def episode_index(
+    labels: NDArray[np.int64],
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]: ...
+def episode_draw_into(
+    offsets: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    eligible: NDArray[np.int64],
+    classes: NDArray[np.int64],
+    support: NDArray[np.int64],
+    query: NDArray[np.int64],
+    *,
+    seed: int,
+    first: int,
+) -> None: ...
+def episode_gather_into(
+    source: NDArray[np.uint8 | np.float32], rows: NDArray[np.int64], scale: float, out: NDArray[np.float32]
+) -> None: ...
+def image_rows_into(
+    pixels: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    mean: NDArray[np.float32],
+    among: NDArray[np.int64],
+    tasks: NDArray[np.int64],
+    steps: NDArray[np.int64],
+    x: NDArray[np.float32],
+    y: NDArray[np.float32],
+    *,
+    classes: int,
+    scale: float,
+    seed: int,
+    purpose: int,
 ) -> None: ...

@@ -36,12 +36,12 @@ from amortix.batch import Batch, own
 from amortix.budget import check_limits, compact, initial, new_store
 from amortix.data.store import RowStore
 from amortix.data.table import Table
-from amortix.encoder import ROWS, TableEncoder
 from amortix.errors import AmortixError, ConfigError, FormatError, LearnerError, StateError
 from amortix.learner import Task
 from amortix.model import AdaptedModel, check_state, state_arrays, state_from_arrays
 from amortix.plan import Floats, Settings, Split, check_rows, first_rows, infer_task, with_classes
 from amortix.pretrained import REGIMES, Pretrained, file_of, resolve
+from amortix.scores import ROWS, NormalScores
 from amortix.track import Progress, Result, Track
 
 
@@ -57,7 +57,7 @@ class Adaptation:
         notes: what the user should know about the results.
     """
 
-    def __init__(self, split: Split, encoder: TableEncoder, tracks: Sequence[Track], store: RowStore | None):
+    def __init__(self, split: Split, encoder: NormalScores, tracks: Sequence[Track], store: RowStore | None):
         self.split = split
         self.tracks = {track.learner.regime: track for track in tracks}
         self.rows = 0
@@ -100,7 +100,7 @@ class Adaptation:
         origins = resolve(learners, task, _outputs(table))
         check_limits(table, [origin.learner for origin in origins])
         split = Split.of(table, settings)
-        encoder = TableEncoder.fit(*first_rows(split.stream(), ROWS), task=task, target=str(table.target))
+        encoder = NormalScores.fit(*first_rows(split.stream(), ROWS), task=task, target=str(table.target))
         held = _tensor(encoder.transform(split.held_x))
         tracks = [Track(origin, initial(origin.learner, held, _outputs(table))) for origin in origins]
         store = new_store([origin.learner for origin in origins], encoder, settings, _outputs(table))
@@ -306,7 +306,7 @@ class Adaptation:
 
     @classmethod
     def _restore(cls, path: Path, table: Table, meta: dict[str, Any], arrays: dict[str, NDArray]) -> Self:
-        encoder = TableEncoder.from_tensors(saving.under("encoder", arrays))
+        encoder = NormalScores.from_tensors(saving.under("encoder", arrays))
         tracks = []
         for regime, saved in meta["tracks"].items():
             origin = Pretrained.load(path / file_of(regime))

@@ -10,10 +10,10 @@ from torch import Tensor
 from amortix.batch import State
 from amortix.data.store import RowStore
 from amortix.data.table import Table
-from amortix.encoder import TableEncoder
 from amortix.errors import ConfigError, LearnerError
 from amortix.learner import AbstractLearner
 from amortix.plan import Settings
+from amortix.scores import NormalScores
 
 FEWEST_STORED = 256
 """A budget that leaves room for fewer stored rows is refused."""
@@ -53,14 +53,14 @@ def compact(learner: AbstractLearner, state: State, features: int, outputs: int)
 
 
 def new_store(
-    learners: Sequence[AbstractLearner], encoder: TableEncoder, settings: Settings, outputs: int
+    learners: Sequence[AbstractLearner], encoder: NormalScores, settings: Settings, outputs: int
 ) -> RowStore | None:
     """The row store that the budget allows, None where no learner needs queries.
 
     Raises:
         ConfigError: the budget is smaller than a model without rows, or than one with a few.
     """
-    row = 4 * (encoder.features + 1)
+    row = RowStore.row_bytes(encoder.features)
     store = None
     for learner in learners:
         rest = settings.budget - _fixed(learner, encoder, outputs)
@@ -75,7 +75,7 @@ def new_store(
     return store
 
 
-def _fixed(learner: AbstractLearner, encoder: TableEncoder, outputs: int) -> int:
+def _fixed(learner: AbstractLearner, encoder: NormalScores, outputs: int) -> int:
     """Bytes of a saved model without its rows. A state's tensors keep their shapes, so the first tells."""
     state = initial(learner, torch.zeros(1, 1, encoder.features), outputs)
     tensors = [*state.tensors().values(), *learner.state_dict().values()]

@@ -179,7 +179,7 @@ def predict(
 @app.command()
 @one_sentence
 def evaluate(
-    family: Annotated[str, typer.Option(help="linear, logistic, mlp or sinusoid.")],
+    family: Annotated[str, typer.Option(help="linear, logistic, sinusoid, gp, mlp, tree, gmm or causal.")],
     regime: Annotated[str | None, typer.Option(help="Its bundled learner, trained for the family's task.")] = None,
     learner: Annotated[Path | None, typer.Option(help="Weights to evaluate in the place of the bundled ones.")] = None,
     dim: Annotated[int | None, typer.Option(help="Columns of every task.", min=1)] = None,

@@ -168,7 +168,7 @@ def evaluate(
 ) -> None:
     """Run `amortix evaluate`."""
     from amortix import evaluation
-    from amortix.data.tasks import TaskSampler, family_from_dict
+    from amortix.data import TaskSampler, family_from_dict
 
     sampler = TaskSampler(family_from_dict(dict(family)), seed=seed)
     task = "classification" if sampler.classes else "regression"

@@ -16,8 +16,8 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from amortix.data.writing import replacing_file
 from amortix.errors import ConfigError, FormatError, SourceError
-from amortix.saving import replacing_file
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from amortix.data.stream import Stream
 from amortix.data.table import Table
+from amortix.data.writing import replacing_file
 from amortix.errors import ConfigError
 from amortix.model import CHUNK, AdaptedModel, Forecast
-from amortix.saving import replacing_file
 
 Columns = dict[str, NDArray[Any]]
 

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from amortix import saving
 from amortix.batch import Batch, State, own
 from amortix.data.store import RowStore
-from amortix.encoder import TableEncoder
 from amortix.errors import AmortixError, ArrayError, FormatError, StateError
 from amortix.learner import AbstractLearner
 from amortix.pretrained import Pretrained, file_of
+from amortix.scores import NormalScores
 
 CHUNK = 4096
 """Queries that are predicted at a time: bounds the memory of `AdaptedModel.predict`."""
@@ -57,7 +57,7 @@ class AdaptedModel:
 
     origin: Pretrained
     state: State
-    encoder: TableEncoder
+    encoder: NormalScores
     store: RowStore | None
     columns: tuple[str, ...]
     target: str | None
@@ -102,10 +102,8 @@ class AdaptedModel:
             if self.store is None:
                 return forecast(self.learner, self.state, self.encoder, x)
             state = self.learner.init(1, x.shape[2], self.outputs, query_x=x, like=self.state)
-            for start in range(0, len(self.store), self.batch):
-                rows = slice(start, start + self.batch)
-                xs, ys = (own(np.array(a[rows]))[None] for a in (self.store.x, self.store.y))
-                state = self.learner.step(state, Batch(xs, ys))
+            for rows, targets, _ in self.store.scan(self.batch):
+                state = self.learner.step(state, Batch(own(np.array(rows))[None], own(np.array(targets))[None]))
             return forecast(self.learner, state, self.encoder, None)
 
     def save(self, path: str | Path) -> None:
@@ -151,8 +149,8 @@ class AdaptedModel:
             model = cls(
                 origin=origin,
                 state=state_from_arrays(meta["regime"], arrays),
-                encoder=TableEncoder.from_tensors(saving.under("encoder", arrays)),
-                store=load_store(stored, len(meta["columns"])) if stored else None,
+                encoder=NormalScores.from_tensors(saving.under("encoder", arrays)),
+                store=RowStore.from_state_dict(stored, len(meta["columns"])) if stored else None,
                 columns=tuple(meta["columns"]),
                 target=meta["target"],
                 classes=None if meta["classes"] is None else tuple(meta["classes"]),
@@ -185,7 +183,7 @@ def check_state(state: State, like: State) -> None:
         raise FormatError(f"the state's {wrong[0]!r} is {shape}, which does not fit the learner")
 
 
-def forecast(learner: AbstractLearner, state: State, encoder: TableEncoder, x: torch.Tensor | None) -> Forecast:
+def forecast(learner: AbstractLearner, state: State, encoder: NormalScores, x: torch.Tensor | None) -> Forecast:
     """Predict at encoded ``x`` ``[1, M, D]`` (None: the state's own queries), in the target's units."""
     found = learner.predict(state) if x is None else learner.predict(state, x)
     mean = found.mean[0].cpu().numpy()
@@ -204,10 +202,3 @@ def state_arrays(learner: AbstractLearner, state: State) -> dict[str, NDArray]:
 def state_from_arrays(regime: str, arrays: Mapping[str, NDArray]) -> State:
     """The inverse of `state_arrays`."""
     return State.from_tensors({k: torch.from_numpy(v) for k, v in saving.under(regime, arrays).items()})
-
-
-def load_store(arrays: Mapping[str, NDArray], features: int) -> RowStore:
-    """A row store from its saved arrays."""
-    store = RowStore(features, bytes=sum(array.nbytes for array in arrays.values()), seed=0)
-    store.load_state_dict(dict(arrays))
-    return store

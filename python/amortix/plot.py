@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from amortix.data.writing import replacing_file
 from amortix.errors import ConfigError
-from amortix.saving import replacing_file
 from amortix.track import Result
 
 COLOURS = {"parametric": "#0072b2", "explicit": "#d55e00", "implicit": "#009e73"}

@@ -1,4 +1,4 @@
-"""Directories and files that appear whole or not at all, and the layout of a saved directory.
+"""Directories that appear whole or not at all, and the layout of a saved directory.
 
 A saved directory holds ``amortix.json`` (what it is, how it came about), ``tensors.safetensors`` (every
 array, its name prefixed by whose it is) and one ``learner-<regime>.safetensors`` per learner, so that it
@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amortix import __version__
+from amortix.data.writing import saying, sync
 from amortix.errors import ConfigError, FormatError
 
 SCHEMA = 1
@@ -57,42 +58,23 @@ def replacing_directory(path: Path) -> Iterator[Path]:
     path = path.absolute()
     fresh, old = path.with_name(f".{path.name}.new"), path.with_name(f".{path.name}.old")
     try:
-        with _saying(path):
+        with saying(path):
             shutil.rmtree(fresh, ignore_errors=True)
             fresh.mkdir(parents=True)
             yield fresh
             for file in (*fresh.iterdir(), fresh):
-                _sync(file)
+                sync(file)
             if path.exists():
                 shutil.rmtree(old, ignore_errors=True)
                 path.rename(old)
             fresh.rename(path)
-            _sync(path.parent)
+            sync(path.parent)
     except BaseException:
         shutil.rmtree(fresh, ignore_errors=True)
         if old.exists() and not path.exists():
             old.rename(path)
         raise
     shutil.rmtree(old, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def replacing_file(path: Path) -> Iterator[Path]:
-    """A new file with the suffix of ``path``, which takes its place at the end or vanishes on any error.
-
-    Raises:
-        OSError: it could not be written; the message says what failed and that nothing was left half-written.
-    """
-    path = path.absolute()
-    fresh = path.with_name(f".{path.stem}.new{path.suffix}")
-    try:
-        with _saying(path):
-            yield fresh
-            _sync(fresh)
-            fresh.replace(path)
-    except BaseException:
-        fresh.unlink(missing_ok=True)
-        raise
 
 
 def write(directory: Path, meta: Mapping[str, Any], tensors: Mapping[str, NDArray]) -> None:
@@ -161,22 +143,3 @@ def finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [finite(item) for item in value]
     return value
-
-
-@contextlib.contextmanager
-def _saying(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        advice = "nothing was left half-written, free space or choose another place"
-        raise OSError(error.errno, f"cannot write {path}: {reason}; {advice}") from error
-
-
-def _sync(path: Path) -> None:
-    """Force a file or directory to the disk, so that a full disk is noticed here and not after a crash."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from amortix.batch import Batch, State
-from amortix.encoder import TableEncoder
 from amortix.learner import AbstractLearner
 from amortix.model import Forecast, forecast
 from amortix.pretrained import Pretrained
+from amortix.scores import NormalScores
 
 
 @dataclass
@@ -43,7 +43,7 @@ class Track:
             state = self.learner.step(self.state, batch)
         return Track(self.origin, state, self.seconds + time.perf_counter() - started, self.curve)
 
-    def forecast(self, encoder: TableEncoder, held: Tensor) -> Forecast:
+    def forecast(self, encoder: NormalScores, held: Tensor) -> Forecast:
         """Predictions for the encoded held-out rows ``[1, M, D]``, which a query state already has."""
         with torch.no_grad():
             return forecast(self.learner, self.state, encoder, None if self.learner.needs_queries else held)

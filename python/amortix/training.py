@@ -129,18 +129,17 @@ class Workshop:
 
     def store(self, slots: np.ndarray, state: State, broken: np.ndarray) -> None:
         """Write states back; slots at their horizon, or broken, start a new task."""
-        for name, tensor in state.tensors().items():
-            self.pool.scatter_from(name, slots, np.ascontiguousarray(tensor.detach().numpy()))
+        self.pool.scatter_from(slots, {name: t.detach().contiguous() for name, t in state.tensors().items()})
         finished = self.pool.advance(slots)
         early = slots[broken & ~finished]
         if len(early):
-            self.pool.advance(early, self.pool.horizon[1])  # past any horizon: they start anew
+            self.pool.reset(early)
         self._restart(slots[finished | broken])
 
     def _restart(self, slots: np.ndarray) -> None:
         if len(slots):
-            for name, tensor in self._fresh(self.pool.tasks(slots)).tensors().items():
-                self.pool.scatter_from(name, slots, np.ascontiguousarray(tensor.numpy()))
+            fresh = self._fresh(self.pool.tasks(slots)).tensors()
+            self.pool.scatter_from(slots, {name: tensor.contiguous() for name, tensor in fresh.items()})
 
     def _fresh(self, ids: np.ndarray) -> State:
         sampler = self.sampler
@@ -149,12 +148,7 @@ class Workshop:
             return self.learner.init(len(ids), sampler.features, sampler.outputs, query)
 
     def _gather(self, slots: np.ndarray) -> dict[str, Tensor]:
-        gathered = {}
-        for name, (shape, dtype) in self.pool.fields.items():
-            out = np.empty((len(slots), *shape), dtype)
-            self.pool.gather_into(name, slots, out)
-            gathered[name] = own(out)
-        return gathered
+        return {name: own(array) for name, array in self.pool.gather(slots).items()}
 
 
 @final

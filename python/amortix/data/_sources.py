@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -16,7 +16,7 @@ from amortix import _core
 from amortix.data._arrays import Floats, Integers
 from amortix.errors import FormatError, SourceError
 
-Kind = Literal["numeric", "integer", "label", "other"]
+Kind = Literal["numeric", "integer", "boolean", "label", "other"]
 
 #: Rows of an array that are looked at together when labels are collected.
 BLOCK = 1 << 16
@@ -139,8 +139,7 @@ class ArraySource:
             found.update(label(v, self.columns[column], start + row) for v, row in _first_of_each(block))
             if len(found) >= limit:
                 break
-        whole = all(text.removeprefix("-").isdecimal() for text in found)
-        return sorted(found, key=int if whole else None)[:limit]
+        return in_order(found)[:limit]
 
     def reader(self, features: list[int], target: int | None, classes: list[str] | None) -> Reader:
         """A reader of these columns."""
@@ -202,7 +201,9 @@ def _kind(dtype: np.dtype[Any]) -> Kind:
         return "integer"
     if dtype.kind == "f":
         return "numeric"
-    return "label" if dtype.kind in "bUSO" else "other"
+    if dtype.kind == "b":
+        return "boolean"
+    return "label" if dtype.kind in "USO" else "other"
 
 
 def _first_of_each(block: NDArray[Any]) -> list[tuple[Any, int]]:
@@ -214,6 +215,13 @@ def _first_of_each(block: NDArray[Any]) -> list[tuple[Any, int]]:
         return list(seen.items())
     values, rows = np.unique(block, return_index=True)
     return list(zip(values, rows.tolist(), strict=True))
+
+
+def in_order(labels: Iterable[str]) -> list[str]:
+    """Labels sorted; whole numbers in numeric order."""
+    found = list(labels)
+    whole = all(text.removeprefix("-").isdecimal() for text in found)
+    return sorted(found, key=int if whole else None)
 
 
 def label(value: Any, column: str, row: int) -> str:

@@ -3,23 +3,55 @@
 >>> import numpy as np
 >>> pool = StatePool(4, {"value": ((2,), np.float32)}, seed=0, horizon=(1, 8))
 >>> slots = pool.draw(2)
->>> pool.scatter_from("value", slots, np.ones((2, 2), np.float32))
+>>> pool.scatter_from(slots, {"value": np.ones((2, 2), np.float32)})
+>>> pool.gather(slots)["value"].tolist()
+[[1.0, 1.0], [1.0, 1.0]]
 >>> pool.advance(slots).shape
 (2,)
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from math import prod
-from typing import Any
+from pathlib import Path
+from typing import Any, Self, final
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from amortix import _core
-from amortix.data._arrays import Integers, IntegersLike, empty, integers, whole
-from amortix.errors import ArrayError, ConfigError, StateError
+from amortix.data._arrays import Integers, IntegersLike, Memory, empty, integers, memory, whole
+from amortix.data._files import read_arrays, write_arrays
+from amortix.errors import AmortixError, ArrayError, ConfigError, FormatError, StateError
+
+
+@final
+@dataclass(frozen=True)
+class Uniform:
+    """Every slot is equally likely."""
+
+    def draw_into(self, seed: int, draw: int, ages: Integers, out: Integers) -> None:
+        """Fill ``out`` with different slots, a pure function of the arguments."""
+        _core.pool_draw_into(seed, draw, len(ages), out)
+
+
+@final
+@dataclass(frozen=True)
+class ByAge:
+    """Each octave of age (0, 1, 2-3, 4-7, 8-15 …) gives equally many slots, as far as it has them.
+
+    What an octave lacks is shared out among the others. So old states, of which a pool with log-uniform horizons
+    has few, are seen as often as young ones.
+    """
+
+    def draw_into(self, seed: int, draw: int, ages: Integers, out: Integers) -> None:
+        """Fill ``out`` with different slots, a pure function of the arguments."""
+        _core.pool_draw_by_age_into(seed, draw, ages, out)
+
+
+_POLICIES = {"uniform": Uniform(), "by age": ByAge()}
 
 
 class StatePool:
@@ -28,11 +60,14 @@ class StatePool:
     Every slot starts with a task of its own. When a task reaches its horizon, the slot gets a task that no
     slot has had, and its fields their initial values. All is a pure function of the seed and the calls.
 
+    Memory that is passed in may be NumPy's or that of a torch tensor on the CPU, pinned or not.
+
     Args:
         slots: how many.
         fields: shape (of one slot) and dtype, float32 or int64, by name.
         seed: from 0 to 2⁶⁴ - 1.
-        horizon: (low, high): a task goes on for log-uniformly many steps.
+        horizon: (low, high): a task goes on for log-uniformly many steps, equal ends fix them; None: until `reset`.
+        policy: which slots are drawn, `Uniform` or `ByAge`.
 
     Raises:
         ConfigError: a setting is out of range.
@@ -44,11 +79,15 @@ class StatePool:
         fields: Mapping[str, tuple[tuple[int, ...], DTypeLike]],
         *,
         seed: int,
-        horizon: tuple[int, int] = (1, 400),
+        horizon: tuple[int, int] | None = (1, 400),
+        policy: Uniform | ByAge = _POLICIES["uniform"],
     ) -> None:
         self.slots = whole("slots", slots, 1)
         self.seed = whole("seed", seed, 0, 2**64 - 1)
-        self.horizon = (whole("horizon", horizon[0], 1), whole("horizon", horizon[1], horizon[0]))
+        self.horizon = None if horizon is None else _range(horizon)
+        if policy not in _POLICIES.values():
+            raise ConfigError(f"`policy` must be Uniform() or ByAge(), not {policy!r}")
+        self.policy = policy
         self.fields = {name: (tuple(shape), np.dtype(dtype)) for name, (shape, dtype) in fields.items()}
         self._tasks, self._ages = np.arange(self.slots), np.zeros(self.slots, np.int64)
         # The next task that no slot has had, and how many draws there were.
@@ -62,7 +101,7 @@ class StatePool:
             self._values[name].fill(0)
             self._initial[name] = np.zeros(shape, dtype)
 
-    def set_initial(self, name: str, value: NDArray[Any]) -> None:
+    def set_initial(self, name: str, value: Memory) -> None:
         """What the field is set to where a slot starts anew; slots of age 0 get it now.
 
         Args:
@@ -70,15 +109,16 @@ class StatePool:
             value: of the field's shape and dtype.
         """
         shape, dtype = self._field(name)
-        if value.shape != shape or value.dtype != dtype:
-            raise ArrayError(f"{name!r} must be {dtype} {list(shape)}, not {value.dtype} {list(value.shape)}")
-        self._initial[name] = value.copy()
-        self._values[name][self._ages == 0] = value.ravel()
+        array = memory(name, value)
+        if array.shape != shape or array.dtype != dtype:
+            raise ArrayError(f"{name!r} must be {dtype} {list(shape)}, not {array.dtype} {list(array.shape)}")
+        self._initial[name] = array.copy()
+        self._values[name][self._ages == 0] = array.ravel()
 
     def draw(self, n: int) -> Integers:
-        """``n`` different slots at random, ``[n]``."""
+        """``n`` different slots at random by the policy, ``[n]``."""
         out = np.empty(whole("n", n, 0, self.slots), np.int64)
-        _core.pool_draw_into(self.seed, int(self._counters[1]), self.slots, out)
+        self.policy.draw_into(self.seed, int(self._counters[1]), self._ages, out)
         self._counters[1] += 1
         return out
 
@@ -90,25 +130,42 @@ class StatePool:
         """How many steps each slot's task has taken, ``[n]``."""
         return self._ages[self._checked(slots)]
 
-    def gather_into(self, name: str, slots: IntegersLike, out: NDArray[Any]) -> None:
-        """Copy a field of some slots to ``out``, ``[n, *shape]``.
+    def gather(self, slots: IntegersLike, names: Iterable[str] | None = None) -> dict[str, NDArray[Any]]:
+        """Fields of some slots, ``[n, *shape]`` by name; all fields by default.
 
         Raises:
-            ArrayError: ``out`` has another shape, dtype or memory order, or a slot does not exist.
+            ArrayError: a slot does not exist.
+            ConfigError: a field does not exist.
         """
         rows = integers("slots", slots)
-        flat = self._flat(name, "out", rows, out)
-        _core.pool_gather_into(self._values[name], rows, flat)
+        out = {}
+        for name in self.fields if names is None else names:
+            shape, dtype = self._field(name)
+            out[name] = empty(name, (rows.size, *shape), dtype)
+        self.gather_into(rows, out)
+        return out
 
-    def scatter_from(self, name: str, slots: IntegersLike, values: NDArray[Any]) -> None:
-        """Copy ``values``, ``[n, *shape]``, to a field of some slots.
+    def gather_into(self, slots: IntegersLike, out: Mapping[str, Memory]) -> None:
+        """Copy fields of some slots to the memory in ``out``, ``[n, *shape]`` by name.
 
         Raises:
-            ArrayError: ``values`` has another shape, dtype or memory order, or a slot does not exist.
+            ArrayError: memory has another shape, dtype or order, or a slot does not exist.
+            ConfigError: a field does not exist.
         """
         rows = integers("slots", slots)
-        flat = self._flat(name, "values", rows, values)
-        _core.pool_scatter_into(flat, rows, self._values[name])
+        arrays = [self._bytes(name, "out", rows, array) for name, array in out.items()]
+        _core.pool_gather_into([self._values[name].view(np.uint8) for name in out], rows, arrays)
+
+    def scatter_from(self, slots: IntegersLike, values: Mapping[str, Memory]) -> None:
+        """Copy values, ``[n, *shape]`` by name, to fields of some slots; of a slot given twice the later row stays.
+
+        Raises:
+            ArrayError: values have another shape, dtype or memory order, or a slot does not exist.
+            ConfigError: a field does not exist.
+        """
+        rows = integers("slots", slots)
+        arrays = [self._bytes(name, "values", rows, array) for name, array in values.items()]
+        _core.pool_scatter_into(arrays, rows, [self._values[name].view(np.uint8) for name in values])
 
     def advance(self, slots: IntegersLike, steps: int = 1) -> NDArray[np.bool_]:
         """Let slots take steps.
@@ -132,9 +189,18 @@ class StatePool:
             horizon=self.horizon,
             next_task=int(self._counters[0]),
         )
-        for name, initial in self._initial.items():
-            self._values[name][rows[finished]] = initial.ravel()
+        self._start(rows[finished])
         return finished
+
+    def reset(self, slots: IntegersLike) -> None:
+        """Give slots fresh tasks of age 0 and their fields the initial values, whatever the horizon.
+
+        Raises:
+            ArrayError: a slot does not exist.
+        """
+        rows = integers("slots", slots)
+        self._counters[0] = _core.pool_reset_into(rows, self._tasks, self._ages, next_task=int(self._counters[0]))
+        self._start(rows)
 
     def snapshot(self) -> dict[str, NDArray[Any]]:
         """Copies of all that changes, as arrays: what `restore` takes."""
@@ -159,6 +225,43 @@ class StatePool:
         for name, array in own.items():
             array[...] = arrays[name]
 
+    def save(self, path: str | Path) -> None:
+        """Write the pool to a safetensors file, whole or not at all.
+
+        Raises:
+            OSError: the disk is full or the place cannot be written.
+        """
+        settings = {
+            "slots": self.slots,
+            "fields": {name: [list(shape), dtype.name] for name, (shape, dtype) in self.fields.items()},
+            "seed": self.seed,
+            "horizon": self.horizon,
+            "policy": next(name for name, policy in _POLICIES.items() if policy == self.policy),
+        }
+        write_arrays(path, "state pool", settings, self._arrays())
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """The pool that `save` wrote, to the bit.
+
+        Raises:
+            FormatError: the file is missing, damaged or holds something else.
+        """
+        settings, arrays = read_arrays(path, "state pool")
+        try:
+            fields = {name: (tuple(shape), dtype) for name, (shape, dtype) in settings.pop("fields").items()}
+            slots, policy = settings.pop("slots"), _POLICIES[settings.pop("policy")]
+            horizon = settings.pop("horizon")
+            pool = cls(slots, fields, policy=policy, horizon=horizon and (horizon[0], horizon[1]), **settings)
+            pool.restore(arrays)
+        except (AmortixError, AttributeError, KeyError, TypeError, ValueError) as error:
+            raise FormatError(f"{path} is damaged: its parts do not fit each other ({error})") from None
+        return pool
+
+    def _start(self, rows: Integers) -> None:
+        for name, initial in self._initial.items():
+            self._values[name][rows] = initial.ravel()
+
     def _arrays(self) -> dict[str, NDArray[Any]]:
         fixed = {"tasks": self._tasks, "ages": self._ages, "counters": self._counters}
         values = {f"field.{name}": array for name, array in self._values.items()}
@@ -169,17 +272,25 @@ class StatePool:
             raise ConfigError(f"the pool has no field {name!r}: it has {', '.join(self.fields)}")
         return self.fields[name]
 
-    def _flat(self, name: str, role: str, rows: Integers, array: NDArray[Any]) -> NDArray[Any]:
-        """``array`` as a view ``[n, width]``, where it is ``[n, *shape]`` without gaps."""
-        shape, _ = self._field(name)
-        if array.shape != (rows.size, *shape):
-            raise ArrayError(f"`{role}` must have shape {[rows.size, *shape]}, but has {list(array.shape)}")
+    def _bytes(self, name: str, role: str, rows: Integers, given: Memory) -> NDArray[np.uint8]:
+        """``given`` as a view of its bytes ``[n, width]``, where it is ``[n, *shape]`` without gaps."""
+        shape, dtype = self._field(name)
+        array = memory(role, given)
+        if array.shape != (rows.size, *shape) or array.dtype != dtype:
+            raise ArrayError(
+                f"`{role}` of {name!r} must be {dtype} {[rows.size, *shape]}, not {array.dtype} {list(array.shape)}"
+            )
         if not array.flags.c_contiguous:
-            raise ArrayError(f"`{role}` must be C-contiguous: pass numpy.ascontiguousarray({role})")
-        return array.reshape(rows.size, prod(shape))
+            raise ArrayError(f"`{role}` of {name!r} must be C-contiguous: pass numpy.ascontiguousarray of it")
+        return array.reshape(rows.size, prod(shape)).view(np.uint8)
 
     def _checked(self, slots: IntegersLike) -> Integers:
         rows = integers("slots", slots)
         if rows.size and not 0 <= rows.min() <= rows.max() < self.slots:
             raise ArrayError(f"`slots` must be from 0 to {self.slots - 1}")
         return rows
+
+
+def _range(horizon: tuple[int, int]) -> tuple[int, int]:
+    low, high = horizon
+    return whole("horizon", low, 1), whole("horizon", high, low)

@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeAlias, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from amortix.data._sources import ArraySource, Reader, Source, open_file
+from amortix.data._sources import ArraySource, Kind, Reader, Source, open_file
 from amortix.errors import ConfigError, SourceError
 
 TargetKind = Literal["numeric", "integer", "label"]
@@ -61,7 +61,7 @@ class Table:
         self.groups = columns_from.groups
         self.rows = sum(self.groups)
         self.target = None if target is None else names[target]
-        self.target_kind = None if target is None else cast(TargetKind, columns_from.kinds[target])
+        self.target_kind = None if target is None else _target_kind(columns_from.kinds[target])
         self.classes, self.source, self.drop = classes, source, drop
         told = json.dumps([self.columns, self.target, self.groups])
         self.fingerprint = hashlib.sha256(told.encode()).hexdigest()[:16]
@@ -89,7 +89,7 @@ class Table:
             classes: labels of the target; y is then the index of the label.
 
         Raises:
-            SourceError: a file or column is not there, or a feature column does not hold numbers.
+            SourceError: a file or column is not there.
             FormatError: the file is damaged or of an unknown kind.
         """
         opened, path = _open(source)
@@ -109,8 +109,6 @@ class Table:
             features = [_find(names, name, "column") for name in columns]
         if not features:
             raise SourceError("no feature column is left: drop fewer columns")
-        for feature in features:
-            opened.check_feature(feature)
         table = cls(opened, features, where, source=path, drop=tuple(drop))
         return table if classes is None else table.with_classes(classes)
 
@@ -139,14 +137,21 @@ class Table:
         """What copies rows into memory; it holds one group at a time.
 
         Raises:
-            SourceError: the target holds labels, and `classes` is not set.
+            SourceError: a feature column does not hold numbers, or the target holds labels and `classes` is not set.
         """
         if self.target_kind == "label" and self.classes is None:
             raise SourceError(
                 f"target {self.target!r} holds labels: name them, table.with_classes(table.distinct_labels())"
             )
+        for feature in self._features:
+            self._source.check_feature(feature)
         classes = None if self.classes is None else list(self.classes)
         return self._source.reader(self._features, self._target, classes)
+
+    @property
+    def origin(self) -> tuple[Source, list[int], int | None]:
+        """Where the columns come from, and the indices there of the features and of the target."""
+        return self._source, list(self._features), self._target
 
     def _require_target(self) -> int:
         if self._target is None:
@@ -161,6 +166,10 @@ def _open(source: TableLike) -> tuple[Source, str | None]:
     if len(arrays) > 2 or not all(isinstance(array, np.ndarray) for array in arrays):
         raise SourceError("a table is a path, a NumPy array, or a pair of NumPy arrays (x, y)")
     return ArraySource(*arrays), None
+
+
+def _target_kind(kind: Kind) -> TargetKind:
+    return "label" if kind == "boolean" else cast(TargetKind, kind)
 
 
 def _target_name(source: Source, target: str | None) -> str | None:

@@ -1,7 +1,9 @@
 //! The module `amortix._core`: checked borrows of NumPy memory around `amortix_core`, and nothing else.
 
 mod array;
+mod encode;
 mod enter;
+mod episode;
 mod error;
 mod pool;
 mod refine;
@@ -17,5 +19,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     tasks::register(module)?;
     stream::register(module)?;
     pool::register(module)?;
+    episode::register(module)?;
+    encode::register(module)?;
     refine::register(module)
 }

@@ -1,8 +1,8 @@
 //! Bindings of `amortix_core::pool` and `amortix_core::store`.
 
 use amortix_core::{pool, store};
+use numpy::PyUntypedArrayMethods;
 use numpy::ndarray::{Ix1, Ix2};
-use numpy::{Element, PyArray2, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 
 use crate::array::{expect_shape, lend, lend_mut};
@@ -12,10 +12,13 @@ use crate::error::array_error;
 /// Add the functions of this file to `amortix._core`.
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(pool_draw_into, module)?)?;
+    module.add_function(wrap_pyfunction!(pool_draw_by_age_into, module)?)?;
     module.add_function(wrap_pyfunction!(pool_advance_into, module)?)?;
+    module.add_function(wrap_pyfunction!(pool_reset_into, module)?)?;
     module.add_function(wrap_pyfunction!(pool_gather_into, module)?)?;
     module.add_function(wrap_pyfunction!(pool_scatter_into, module)?)?;
-    module.add_function(wrap_pyfunction!(store_extend_into, module)?)
+    module.add_function(wrap_pyfunction!(store_offer_into, module)?)?;
+    module.add_function(wrap_pyfunction!(store_adopt_into, module)?)
 }
 
 /// Fill `out` with different slots of a pool, another selection for each `draw`.
@@ -24,6 +27,20 @@ fn pool_draw_into(py: Python<'_>, seed: u64, draw: u64, slots: u64, out: &Bound<
     let mut out = lend_mut::<i64, Ix1>("out", out)?;
     let out = out.as_slice_mut()?;
     enter(py, || pool::draw_into(seed, draw, slots, out))
+}
+
+/// Fill `out` with different slots of a pool, equally many of each octave of age.
+#[pyfunction]
+fn pool_draw_by_age_into(
+    py: Python<'_>,
+    seed: u64,
+    draw: u64,
+    ages: &Bound<'_, PyAny>,
+    out: &Bound<'_, PyAny>,
+) -> PyResult<()> {
+    let (ages, mut out) = (lend::<i64, Ix1>("ages", ages)?, lend_mut::<i64, Ix1>("out", out)?);
+    let (ages, out) = (ages.as_slice()?, out.as_slice_mut()?);
+    enter(py, || pool::draw_by_age_into(seed, draw, ages, out))
 }
 
 /// Let slots take steps; the next fresh task after those that were handed out.
@@ -38,7 +55,7 @@ fn pool_advance_into(
     ages: &Bound<'_, PyAny>,
     finished: &Bound<'_, PyAny>,
     seed: u64,
-    horizon: (u64, u64),
+    horizon: Option<(u64, u64)>,
     next_task: i64,
 ) -> PyResult<i64> {
     let slots = lend::<i64, Ix1>("slots", slots)?;
@@ -51,84 +68,141 @@ fn pool_advance_into(
     enter(py, || state.advance(seed, horizon, slots, steps, finished).map(|()| state.next))
 }
 
-/// Copy rows of `field` to `out`; both float32 or both int64.
+/// Give slots fresh tasks of age 0; the next fresh task after those that were handed out.
+#[pyfunction]
+#[pyo3(signature = (slots, tasks, ages, *, next_task))]
+fn pool_reset_into(
+    py: Python<'_>,
+    slots: &Bound<'_, PyAny>,
+    tasks: &Bound<'_, PyAny>,
+    ages: &Bound<'_, PyAny>,
+    next_task: i64,
+) -> PyResult<i64> {
+    let slots = lend::<i64, Ix1>("slots", slots)?;
+    let (mut tasks, mut ages) = (lend_mut::<i64, Ix1>("tasks", tasks)?, lend_mut::<i64, Ix1>("ages", ages)?);
+    expect_shape("ages", ages.shape(), tasks.shape())?;
+    let slots = slots.as_slice()?;
+    let mut state = pool::Slots { tasks: tasks.as_slice_mut()?, ages: ages.as_slice_mut()?, next: next_task };
+    enter(py, || state.reset(slots).map(|()| state.next))
+}
+
+/// Copy rows of each field to the array in the same place of `out`; all of them bytes.
 #[pyfunction]
 fn pool_gather_into(
     py: Python<'_>,
-    field: &Bound<'_, PyAny>,
+    fields: Vec<Bound<'_, PyAny>>,
     slots: &Bound<'_, PyAny>,
-    out: &Bound<'_, PyAny>,
+    out: Vec<Bound<'_, PyAny>>,
 ) -> PyResult<()> {
-    if field.cast::<PyArray2<i64>>().is_ok() {
-        return gather::<i64>(py, field, slots, out);
+    let slots = lend::<i64, Ix1>("slots", slots)?;
+    same_number(&fields, &out)?;
+    let mut lent = Vec::with_capacity(out.len());
+    for (field, out) in fields.iter().zip(&out) {
+        let (field, out) = (lend::<u8, Ix2>("field", field)?, lend_mut::<u8, Ix2>("out", out)?);
+        expect_shape("out", out.shape(), &[slots.len(), field.shape()[1]])?;
+        lent.push((field, out));
     }
-    gather::<f32>(py, field, slots, out)
+    let slots = slots.as_slice()?;
+    let mut pairs = Vec::with_capacity(lent.len());
+    for (field, out) in &mut lent {
+        let height = field.shape()[0];
+        pairs.push((field.as_slice()?, height, out.as_slice_mut()?));
+    }
+    enter(py, || {
+        pairs.into_iter().try_for_each(|(field, height, out)| pool::gather_into(field, height, slots, out))
+    })
 }
 
-/// Copy `values` to rows of `field`; both float32 or both int64.
+/// Copy each array of `values` to rows of the field in the same place; all of them bytes.
 #[pyfunction]
 fn pool_scatter_into(
     py: Python<'_>,
-    values: &Bound<'_, PyAny>,
+    values: Vec<Bound<'_, PyAny>>,
     slots: &Bound<'_, PyAny>,
-    field: &Bound<'_, PyAny>,
+    fields: Vec<Bound<'_, PyAny>>,
 ) -> PyResult<()> {
-    if field.cast::<PyArray2<i64>>().is_ok() {
-        return scatter::<i64>(py, values, slots, field);
+    let slots = lend::<i64, Ix1>("slots", slots)?;
+    same_number(&fields, &values)?;
+    let mut lent = Vec::with_capacity(fields.len());
+    for (values, field) in values.iter().zip(&fields) {
+        let (values, field) = (lend::<u8, Ix2>("values", values)?, lend_mut::<u8, Ix2>("field", field)?);
+        expect_shape("values", values.shape(), &[slots.len(), field.shape()[1]])?;
+        lent.push((values, field));
     }
-    scatter::<f32>(py, values, slots, field)
+    let slots = slots.as_slice()?;
+    let mut pairs = Vec::with_capacity(lent.len());
+    for (values, field) in &mut lent {
+        let height = field.shape()[0];
+        pairs.push((values.as_slice()?, height, field.as_slice_mut()?));
+    }
+    enter(py, || {
+        let mut pairs = pairs.into_iter();
+        pairs.try_for_each(|(values, height, field)| pool::scatter_from(field, height, slots, values))
+    })
 }
 
-fn gather<T: Element + Copy>(
-    py: Python<'_>,
-    field: &Bound<'_, PyAny>,
-    slots: &Bound<'_, PyAny>,
-    out: &Bound<'_, PyAny>,
-) -> PyResult<()> {
-    let (field, slots) = (lend::<T, Ix2>("field", field)?, lend::<i64, Ix1>("slots", slots)?);
-    let mut out = lend_mut::<T, Ix2>("out", out)?;
-    expect_shape("out", out.shape(), &[slots.len(), field.shape()[1]])?;
-    let height = field.shape()[0];
-    let (field, slots, out) = (field.as_slice()?, slots.as_slice()?, out.as_slice_mut()?);
-    enter(py, || pool::gather_into(field, height, slots, out))
+fn same_number(fields: &[Bound<'_, PyAny>], arrays: &[Bound<'_, PyAny>]) -> PyResult<()> {
+    if fields.len() == arrays.len() {
+        return Ok(());
+    }
+    Err(array_error(format!("{} arrays were given for {} fields", arrays.len(), fields.len())))
 }
 
-fn scatter<T: Element + Copy>(
-    py: Python<'_>,
-    values: &Bound<'_, PyAny>,
-    slots: &Bound<'_, PyAny>,
-    field: &Bound<'_, PyAny>,
-) -> PyResult<()> {
-    let (values, slots) = (lend::<T, Ix2>("values", values)?, lend::<i64, Ix1>("slots", slots)?);
-    let mut field = lend_mut::<T, Ix2>("field", field)?;
-    expect_shape("values", values.shape(), &[slots.len(), field.shape()[1]])?;
-    let height = field.shape()[0];
-    let (values, slots, field) = (values.as_slice()?, slots.as_slice()?, field.as_slice_mut()?);
-    enter(py, || pool::scatter_from(field, height, slots, values))
-}
-
-/// Put rows into a store, of which the first is row number `seen`.
+/// Offer rows to a store; the place of each that is kept goes to `places`. How many places are taken now.
 #[pyfunction]
-#[pyo3(signature = (x, y, store_x, store_y, *, seed, seen))]
-fn store_extend_into(
+#[pyo3(signature = (rows, weights, places, *, seed, keys, kept_rows, kept_weights, heap, taken))]
+#[allow(clippy::too_many_arguments, reason = "one argument for each array of the store")]
+fn store_offer_into(
     py: Python<'_>,
-    x: &Bound<'_, PyAny>,
-    y: &Bound<'_, PyAny>,
-    store_x: &Bound<'_, PyAny>,
-    store_y: &Bound<'_, PyAny>,
+    rows: &Bound<'_, PyAny>,
+    weights: &Bound<'_, PyAny>,
+    places: &Bound<'_, PyAny>,
     seed: u64,
-    seen: u64,
+    keys: &Bound<'_, PyAny>,
+    kept_rows: &Bound<'_, PyAny>,
+    kept_weights: &Bound<'_, PyAny>,
+    heap: &Bound<'_, PyAny>,
+    taken: usize,
+) -> PyResult<usize> {
+    let (rows, weights) = (lend::<i64, Ix1>("rows", rows)?, lend::<f32, Ix1>("weights", weights)?);
+    let (mut places, mut keys) =
+        (lend_mut::<i64, Ix1>("places", places)?, lend_mut::<f64, Ix1>("keys", keys)?);
+    let mut kept_rows = lend_mut::<i64, Ix1>("kept_rows", kept_rows)?;
+    let mut kept_weights = lend_mut::<f32, Ix1>("kept_weights", kept_weights)?;
+    let mut heap = lend_mut::<u32, Ix1>("heap", heap)?;
+    let (rows, weights, places) = (rows.as_slice()?, weights.as_slice()?, places.as_slice_mut()?);
+    let mut state = store::Places {
+        keys: keys.as_slice_mut()?,
+        rows: kept_rows.as_slice_mut()?,
+        weights: kept_weights.as_slice_mut()?,
+        heap: heap.as_slice_mut()?,
+        taken,
+    };
+    enter(py, || state.offer(seed, rows, weights, places).map(|()| state.taken))
+}
+
+/// Compute the keys of the first `taken` rows of a store, and its heap.
+#[pyfunction]
+#[pyo3(signature = (*, seed, keys, kept_rows, kept_weights, heap, taken))]
+fn store_adopt_into(
+    py: Python<'_>,
+    seed: u64,
+    keys: &Bound<'_, PyAny>,
+    kept_rows: &Bound<'_, PyAny>,
+    kept_weights: &Bound<'_, PyAny>,
+    heap: &Bound<'_, PyAny>,
+    taken: usize,
 ) -> PyResult<()> {
-    let (x, y) = (lend::<f32, Ix2>("x", x)?, lend::<f32, Ix1>("y", y)?);
-    let (mut store_x, mut store_y) =
-        (lend_mut::<f32, Ix2>("store_x", store_x)?, lend_mut::<f32, Ix1>("store_y", store_y)?);
-    let width = store_x.shape()[1];
-    expect_shape("store_y", store_y.shape(), &store_x.shape()[..1])?;
-    expect_shape("x", x.shape(), &[y.len(), width])?;
-    if seen.checked_add(y.len() as u64).is_none() {
-        return Err(array_error(format!("`seen` is too large: {seen}")));
-    }
-    let (x, y) = (x.as_slice()?, y.as_slice()?);
-    let (store_x, store_y) = (store_x.as_slice_mut()?, store_y.as_slice_mut()?);
-    enter(py, || store::extend(seed, seen, store_x, store_y, x, y))
+    let mut keys = lend_mut::<f64, Ix1>("keys", keys)?;
+    let mut kept_rows = lend_mut::<i64, Ix1>("kept_rows", kept_rows)?;
+    let mut kept_weights = lend_mut::<f32, Ix1>("kept_weights", kept_weights)?;
+    let mut heap = lend_mut::<u32, Ix1>("heap", heap)?;
+    let mut state = store::Places {
+        keys: keys.as_slice_mut()?,
+        rows: kept_rows.as_slice_mut()?,
+        weights: kept_weights.as_slice_mut()?,
+        heap: heap.as_slice_mut()?,
+        taken,
+    };
+    enter(py, || state.adopt(seed))
 }

@@ -72,7 +72,7 @@ impl PyOrder {
 
 /// A table in a Parquet or CSV file.
 #[pyclass(frozen, name = "Table", module = "amortix._core")]
-struct PyTable(Table);
+pub(crate) struct PyTable(pub(crate) Table);
 
 #[pymethods]
 impl PyTable {
@@ -91,7 +91,8 @@ impl PyTable {
         let kind = |kind: &Kind| match kind {
             Kind::Number => "numeric",
             Kind::Integer => "integer",
-            Kind::Boolean | Kind::Text => "label",
+            Kind::Boolean => "boolean",
+            Kind::Text => "label",
             Kind::Other(_) => "other",
         };
         self.0.columns().iter().map(|column| kind(&column.kind)).collect()

@@ -1,8 +1,12 @@
 //! Bindings of `amortix_core::task`.
 
-use amortix_core::task::{Family, Linear, Logistic, Mlp, Range, Sinusoid, TaskSampler};
+use amortix_core::rng::Key;
+use amortix_core::task::{
+    Activation, Causal, Family, Gmm, Gp, GraphKind, Kernel, Linear, Logistic, Mechanism, Mlp, NoiseKind,
+    Range, Sinusoid, TaskSampler, Tree,
+};
 use numpy::ndarray::{Ix1, Ix2, Ix3};
-use numpy::{IntoPyArray, PyArray1, PyArray3, PyArrayMethods, PyUntypedArrayMethods};
+use numpy::{IntoPyArray, PyArray1, PyArray2, PyArray3, PyArrayMethods, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 
 use crate::array::{expect_shape, lend, lend_mut};
@@ -11,7 +15,19 @@ use crate::error::exception;
 
 /// Add the classes of this file to `amortix._core`.
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_function(wrap_pyfunction!(normals_into, module)?)?;
     module.add_class::<PyTaskSampler>()
+}
+
+/// Standard normals of a seed.
+#[pyfunction]
+fn normals_into(py: Python<'_>, seed: u64, out: &Bound<'_, PyAny>) -> PyResult<()> {
+    let mut out = lend_mut::<f32, Ix1>("out", out)?;
+    let out = out.as_slice_mut()?;
+    enter(py, || {
+        Key::new(seed).normals(out);
+        Ok(())
+    })
 }
 
 /// Draws tasks of one family and rows of these tasks.
@@ -61,13 +77,15 @@ impl PyTaskSampler {
     }
 
     #[staticmethod]
-    #[pyo3(signature = (seed, *, dim, classes, hidden, noise, weight_scale, query_scale, irrelevant))]
+    #[pyo3(signature = (seed, *, dim, classes, hidden, layers, activation, noise, weight_scale, query_scale, irrelevant))]
     #[allow(clippy::too_many_arguments, reason = "one keyword for each setting of the family")]
     fn mlp(
         seed: u64,
         dim: (usize, usize),
         classes: (usize, usize),
         hidden: usize,
+        layers: usize,
+        activation: &str,
         noise: (f64, f64),
         weight_scale: (f64, f64),
         query_scale: f32,
@@ -75,7 +93,11 @@ impl PyTaskSampler {
     ) -> PyResult<Self> {
         let (dim, classes, noise, weight_scale) =
             (range(dim), range(classes), range(noise), range(weight_scale));
-        sampler(Mlp { dim, classes, hidden, noise, weight_scale, query_scale, irrelevant }, seed)
+        let activation = Activation::of(activation).map_err(exception)?;
+        sampler(
+            Mlp { dim, classes, hidden, layers, activation, noise, weight_scale, query_scale, irrelevant },
+            seed,
+        )
     }
 
     #[staticmethod]
@@ -91,6 +113,81 @@ impl PyTaskSampler {
     ) -> PyResult<Self> {
         let (amplitude, phase, noise) = (range(amplitude), range(phase), range(noise));
         sampler(Sinusoid { amplitude, phase, low, high, noise, query_scale }, seed)
+    }
+
+    #[staticmethod]
+    #[pyo3(signature = (seed, *, dim, kernel, length_scale, amplitude, noise, frequencies, low, high, query_scale))]
+    #[allow(clippy::too_many_arguments, reason = "one keyword for each setting of the family")]
+    fn gp(
+        seed: u64,
+        dim: (usize, usize),
+        kernel: &str,
+        length_scale: (f64, f64),
+        amplitude: (f64, f64),
+        noise: (f64, f64),
+        frequencies: usize,
+        low: f64,
+        high: f64,
+        query_scale: f32,
+    ) -> PyResult<Self> {
+        let kernel = Kernel::of(kernel).map_err(exception)?;
+        let (dim, length_scale, amplitude, noise) =
+            (range(dim), range(length_scale), range(amplitude), range(noise));
+        sampler(Gp { dim, kernel, length_scale, amplitude, noise, frequencies, low, high, query_scale }, seed)
+    }
+
+    #[staticmethod]
+    #[pyo3(signature = (seed, *, dim, classes, depth, trees, threshold, noise, query_scale))]
+    #[allow(clippy::too_many_arguments, reason = "one keyword for each setting of the family")]
+    fn tree(
+        seed: u64,
+        dim: (usize, usize),
+        classes: (usize, usize),
+        depth: (usize, usize),
+        trees: (usize, usize),
+        threshold: f64,
+        noise: (f64, f64),
+        query_scale: f32,
+    ) -> PyResult<Self> {
+        let (dim, classes, depth, trees, noise) =
+            (range(dim), range(classes), range(depth), range(trees), range(noise));
+        sampler(Tree { dim, classes, depth, trees, threshold, noise, query_scale }, seed)
+    }
+
+    #[staticmethod]
+    #[pyo3(signature = (seed, *, dim, classes, variance, mean_scale, query_scale))]
+    fn gmm(
+        seed: u64,
+        dim: (usize, usize),
+        classes: (usize, usize),
+        variance: (f64, f64),
+        mean_scale: (f64, f64),
+        query_scale: f32,
+    ) -> PyResult<Self> {
+        let (dim, classes, variance, mean_scale) =
+            (range(dim), range(classes), range(variance), range(mean_scale));
+        sampler(Gmm { dim, classes, variance, mean_scale, query_scale }, seed)
+    }
+
+    #[staticmethod]
+    #[pyo3(signature = (seed, *, dim, graph, degree, mechanism, noise_kind, noise, weight_scale, query_scale))]
+    #[allow(clippy::too_many_arguments, reason = "one keyword for each setting of the family")]
+    fn causal(
+        seed: u64,
+        dim: (usize, usize),
+        graph: &str,
+        degree: f64,
+        mechanism: &str,
+        noise_kind: &str,
+        noise: (f64, f64),
+        weight_scale: (f64, f64),
+        query_scale: f32,
+    ) -> PyResult<Self> {
+        let graph = GraphKind::of(graph).map_err(exception)?;
+        let mechanism = Mechanism::of(mechanism).map_err(exception)?;
+        let noise_kind = NoiseKind::of(noise_kind).map_err(exception)?;
+        let (dim, noise, weight_scale) = (range(dim), range(noise), range(weight_scale));
+        sampler(Causal { dim, graph, degree, mechanism, noise_kind, noise, weight_scale, query_scale }, seed)
     }
 
     #[getter]
@@ -179,5 +276,16 @@ impl PyTaskSampler {
         let tasks = tasks.as_slice()?;
         let weights = enter(py, || self.0.weights(tasks))?;
         weights.into_pyarray(py).reshape([tasks.len(), 1 + self.0.features(), self.0.outputs()])
+    }
+    fn parameters<'py>(
+        &self,
+        py: Python<'py>,
+        tasks: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyArray2<f32>>> {
+        let tasks = lend::<i64, Ix1>("tasks", tasks)?;
+        let tasks = tasks.as_slice()?;
+        let parameters = enter(py, || self.0.parameters(tasks))?;
+        let each = parameters.len() / tasks.len().max(1);
+        parameters.into_pyarray(py).reshape([tasks.len(), each])
     }
 }

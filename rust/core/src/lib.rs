@@ -5,11 +5,14 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+pub mod encode;
+pub mod episode;
 pub mod error;
 mod hash;
 pub mod math;
 pub mod parallel;
 pub mod pool;
+pub mod projection;
 pub mod refine;
 pub mod rng;
 pub mod store;

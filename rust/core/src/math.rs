@@ -7,12 +7,13 @@
 /// Adding and subtracting 1.5·2²³ rounds a small float to the nearest whole number.
 const ROUND: f32 = 12_582_912.0;
 
+#[inline(always)]
 fn polynomial<const N: usize>(x: f32, coefficients: [f32; N]) -> f32 {
     coefficients.iter().fold(0.0, |sum, c| sum * x + c)
 }
 
 /// Natural logarithm of a positive, normal number.
-#[inline]
+#[inline(always)]
 #[must_use]
 pub fn ln(x: f32) -> f32 {
     const SQRT_HALF_BITS: u32 = 0x3F35_04F3;
@@ -40,7 +41,7 @@ pub fn ln(x: f32) -> f32 {
 }
 
 /// Sine and cosine of `2π·turn` for `turn` in `[0, 1]`.
-#[inline]
+#[inline(always)]
 #[must_use]
 pub fn sin_cos_turn(turn: f32) -> (f32, f32) {
     let rounded = turn * 4.0 + ROUND;
@@ -56,7 +57,7 @@ pub fn sin_cos_turn(turn: f32) -> (f32, f32) {
 }
 
 /// `e^x`; clamped so that the result stays a normal, finite number.
-#[inline]
+#[inline(always)]
 #[must_use]
 pub fn exp(x: f32) -> f32 {
     let x = x.clamp(-87.0, 88.0);
@@ -69,7 +70,7 @@ pub fn exp(x: f32) -> f32 {
 }
 
 /// Hyperbolic tangent.
-#[inline]
+#[inline(always)]
 #[must_use]
 pub fn tanh(x: f32) -> f32 {
     let z = x * x;

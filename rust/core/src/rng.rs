@@ -6,12 +6,19 @@
 //!
 //! References: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
 
-use crate::math;
+use std::marker::PhantomData;
+
+use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
+
+use crate::{math, parallel};
 
 /// Counters that are worked on side by side; also the unit of the draws' layout, which is therefore fixed.
 const LANES: usize = 8;
 /// Draws per group of counters: each counter gives four words.
 const GROUP: usize = 4 * LANES;
+/// Draws that one thread makes at a time where an output is long; a multiple of `GROUP`.
+const PIECE: usize = 1 << 15;
 
 /// Marks the counters of a key's own draws: "draw" in ASCII.
 const DRAWS: u32 = 0x6472_6177;
@@ -46,38 +53,81 @@ impl Key {
     /// A sequence of single draws, for the few numbers that define a task.
     #[must_use]
     pub fn draws(self) -> Draws {
-        Draws { key: self, next: 0, group: [[0; LANES]; 4] }
+        Draws { key: self, next: 0, at: None, group: [[0; LANES]; 4] }
     }
 
     /// Fill with standard normals; element `i` depends on the key and `i` alone.
     pub fn normals(self, out: &mut [f32]) {
-        self.fill(out, |[a, b, c, d]| {
-            let (a, b) = box_muller(a, b);
-            let (c, d) = box_muller(c, d);
-            [a, b, c, d]
-        });
+        self.fill::<Normals>(out);
     }
 
     /// Fill with uniform numbers in `[0, 1)`; element `i` depends on the key and `i` alone.
     pub fn uniforms(self, out: &mut [f32]) {
-        self.fill(out, |words| words.map(|word| word.map(unit)));
+        self.fill::<Uniforms>(out);
     }
 
-    fn fill(self, out: &mut [f32], transform: impl Fn([Lanes; 4]) -> [[f32; LANES]; 4]) {
-        for (group, chunk) in out.chunks_mut(GROUP).enumerate() {
-            let values = transform(self.group(group as u64));
-            for (part, lane) in chunk.chunks_mut(LANES).zip(&values) {
-                part.copy_from_slice(&lane[..part.len()]);
-            }
+    /// Long outputs are shared between the threads of the pool; without a pool this thread does all of it.
+    fn fill<T: Transform>(self, out: &mut [f32]) {
+        if out.len() < 2 * PIECE {
+            return self.piece::<T>(0, out);
+        }
+        let groups_of = |piece: usize| (piece * (PIECE / GROUP)) as u64;
+        let shared = parallel::run(|| {
+            let pieces = out.par_chunks_mut(PIECE).enumerate();
+            pieces.for_each(|(piece, out)| self.piece::<T>(groups_of(piece), out));
+            Ok(())
+        });
+        if shared.is_err() {
+            self.piece::<T>(0, out);
         }
     }
 
+    /// Fill with the draws from group `first` on, with the widest vectors that this processor has.
+    fn piece<T: Transform>(self, first: u64, out: &mut [f32]) {
+        Arch::new().dispatch(Piece { key: self, first, out, transform: PhantomData::<T> });
+    }
+
+    #[inline(always)]
+    fn write<T: Transform>(self, first: u64, out: &mut [f32]) {
+        let (whole, rest) = out.as_chunks_mut::<GROUP>();
+        let last = first + whole.len() as u64;
+        for (group, chunk) in (first..).zip(whole) {
+            T::apply(self.group(group), chunk);
+        }
+        if !rest.is_empty() {
+            let mut chunk = [0.0; GROUP];
+            T::apply(self.group(last), &mut chunk);
+            rest.copy_from_slice(&chunk[..rest.len()]);
+        }
+    }
+
+    #[inline(always)]
     fn group(self, group: u64) -> [Lanes; 4] {
         let first = group * LANES as u64;
-        let low = std::array::from_fn(|lane| (first + lane as u64) as u32);
+        let mut low = [0; LANES];
+        for (lane, low) in low.iter_mut().enumerate() {
+            *low = (first as u32).wrapping_add(lane as u32);
+        }
         let high = [(first >> 32) as u32; LANES];
         // The last words keep a key's draws apart from the counters of its children.
         philox([low, high, [DRAWS; LANES], [DRAWS; LANES]], self.0)
+    }
+}
+
+/// One piece of work for `pulp`, which compiles it once for each kind of vector unit.
+struct Piece<'a, T> {
+    key: Key,
+    first: u64,
+    out: &'a mut [f32],
+    transform: PhantomData<T>,
+}
+
+impl<T: Transform> WithSimd for Piece<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        self.key.write::<T>(self.first, self.out);
     }
 }
 
@@ -86,47 +136,102 @@ impl Key {
 pub struct Draws {
     key: Key,
     next: usize,
+    /// The group of counters at hand, and its number; no word is computed before it is needed.
+    at: Option<usize>,
     group: [Lanes; 4],
 }
 
 impl Draws {
     fn word(&mut self) -> u32 {
-        let at = self.next % GROUP;
-        if at == 0 {
-            self.group = self.key.group((self.next / GROUP) as u64);
+        let (group, at) = (self.next / GROUP, self.next % GROUP);
+        if self.at != Some(group) {
+            self.group = self.key.group(group as u64);
+            self.at = Some(group);
         }
         self.next += 1;
         self.group[at / LANES][at % LANES]
     }
 
+    fn bits(&mut self) -> u64 {
+        u64::from(self.word()) << 32 | u64::from(self.word())
+    }
+
+    /// Leave out what `bits` would have returned.
+    fn skip(&mut self) {
+        self.next += 2;
+    }
+
     /// Uniform in `[0, 1)` with 53 bits.
     pub fn uniform(&mut self) -> f64 {
-        let bits = u64::from(self.word()) << 32 | u64::from(self.word());
-        (bits >> 11) as f64 * (1.0 / (1u64 << 53) as f64)
+        (self.bits() >> 11) as f64 * (1.0 / (1u64 << 53) as f64)
     }
 
     /// Uniform whole number in `low..=high`.
     pub fn integer(&mut self, low: usize, high: usize) -> usize {
-        let bits = u64::from(self.word()) << 32 | u64::from(self.word());
-        low + crate::hash::below(bits, (high - low + 1) as u64) as usize
+        if low == high {
+            self.skip();
+            return low;
+        }
+        low + crate::hash::below(self.bits(), (high - low + 1) as u64) as usize
     }
 
     /// Log-uniform in `[low, high]`; exactly `low` where both are equal.
     pub fn log_uniform(&mut self, low: f64, high: f64) -> f64 {
-        let u = self.uniform();
-        if low == high { low } else { (low * libm::pow(high / low, u)).clamp(low, high) }
+        if low == high {
+            self.skip();
+            return low;
+        }
+        (low * libm::pow(high / low, self.uniform())).clamp(low, high)
+    }
+}
+
+/// What a group of words becomes: 32 numbers.
+trait Transform {
+    fn apply(words: [Lanes; 4], out: &mut [f32; GROUP]);
+}
+
+struct Uniforms;
+
+impl Transform for Uniforms {
+    #[inline(always)]
+    fn apply(words: [Lanes; 4], out: &mut [f32; GROUP]) {
+        for (part, words) in out.as_chunks_mut::<LANES>().0.iter_mut().zip(words) {
+            for lane in 0..LANES {
+                part[lane] = unit(words[lane]);
+            }
+        }
+    }
+}
+
+struct Normals;
+
+impl Transform for Normals {
+    #[inline(always)]
+    fn apply([a, b, c, d]: [Lanes; 4], out: &mut [f32; GROUP]) {
+        let (mut radius, mut angle) = ([0; 2 * LANES], [0; 2 * LANES]);
+        for lane in 0..LANES {
+            (radius[lane], radius[LANES + lane]) = (a[lane], c[lane]);
+            (angle[lane], angle[LANES + lane]) = (b[lane], d[lane]);
+        }
+        let (x, y) = box_muller(radius, angle);
+        out[..LANES].copy_from_slice(&x[..LANES]);
+        out[LANES..2 * LANES].copy_from_slice(&y[..LANES]);
+        out[2 * LANES..3 * LANES].copy_from_slice(&x[LANES..]);
+        out[3 * LANES..].copy_from_slice(&y[LANES..]);
     }
 }
 
 /// 24 bits of a word as a number in `[0, 1)`.
+#[inline(always)]
 fn unit(word: u32) -> f32 {
     (word >> 8) as f32 * (1.0 / 16_777_216.0)
 }
 
-/// Two normals from two words. All 32 bits of the first are used, so that the tails reach 6.7 standard deviations.
-fn box_muller(radius: Lanes, angle: Lanes) -> ([f32; LANES], [f32; LANES]) {
-    let (mut x, mut y) = ([0.0; LANES], [0.0; LANES]);
-    for lane in 0..LANES {
+/// Pairs of normals from pairs of words. All 32 bits of the first are used: the tails reach 6.7 standard deviations.
+#[inline(always)]
+fn box_muller<const N: usize>(radius: [u32; N], angle: [u32; N]) -> ([f32; N], [f32; N]) {
+    let (mut x, mut y) = ([0.0; N], [0.0; N]);
+    for lane in 0..N {
         let u = (radius[lane] as f32 + 0.5) * (1.0 / 4_294_967_296.0);
         let r = (-2.0 * math::ln(u)).max(0.0).sqrt();
         let (s, c) = math::sin_cos_turn(unit(angle[lane]));
@@ -137,21 +242,39 @@ fn box_muller(radius: Lanes, angle: Lanes) -> ([f32; LANES], [f32; LANES]) {
 }
 
 /// Ten rounds of Philox4x32 over `N` counters at once.
-fn philox<const N: usize>([mut c0, mut c1, mut c2, mut c3]: [[u32; N]; 4], key: u64) -> [[u32; N]; 4] {
+///
+/// Words are kept in 64 bits whose upper halves are rubbish until the end: vector units multiply the lower halves of
+/// 64-bit lanes, and nothing has to be moved between lanes.
+#[inline(always)]
+fn philox<const N: usize>(counter: [[u32; N]; 4], key: u64) -> [[u32; N]; 4] {
+    const LOW: u64 = 0xFFFF_FFFF;
+    let mut c = [[0u64; N]; 4];
+    for (wide, words) in c.iter_mut().zip(&counter) {
+        for lane in 0..N {
+            wide[lane] = u64::from(words[lane]);
+        }
+    }
+    let [mut c0, mut c1, mut c2, mut c3] = c;
     let (mut k0, mut k1) = (key as u32, (key >> 32) as u32);
     for _ in 0..10 {
         for lane in 0..N {
-            let p0 = u64::from(c0[lane]) * 0xD251_1F53;
-            let p1 = u64::from(c2[lane]) * 0xCD9E_8D57;
-            c0[lane] = (p1 >> 32) as u32 ^ c1[lane] ^ k0;
-            c1[lane] = p1 as u32;
-            c2[lane] = (p0 >> 32) as u32 ^ c3[lane] ^ k1;
-            c3[lane] = p0 as u32;
+            let p0 = (c0[lane] & LOW) * 0xD251_1F53;
+            let p1 = (c2[lane] & LOW) * 0xCD9E_8D57;
+            c0[lane] = (p1 >> 32) ^ c1[lane] ^ u64::from(k0);
+            c1[lane] = p1;
+            c2[lane] = (p0 >> 32) ^ c3[lane] ^ u64::from(k1);
+            c3[lane] = p0;
         }
         k0 = k0.wrapping_add(0x9E37_79B9);
         k1 = k1.wrapping_add(0xBB67_AE85);
     }
-    [c0, c1, c2, c3]
+    let mut out = [[0; N]; 4];
+    for (words, wide) in out.iter_mut().zip([&c0, &c1, &c2, &c3]) {
+        for lane in 0..N {
+            words[lane] = wide[lane] as u32;
+        }
+    }
+    out
 }
 
 #[cfg(test)]

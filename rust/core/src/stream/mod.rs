@@ -5,6 +5,7 @@ pub mod gather;
 pub mod order;
 mod permutation;
 pub mod source;
+pub mod summarise;
 pub mod table;
 
 pub(crate) use permutation::Permutation;

@@ -11,7 +11,7 @@ use super::source::{self, Cell, Column, Kind, Source};
 /// A source with its columns and groups.
 #[derive(Clone)]
 pub struct Table {
-    source: Arc<dyn Source>,
+    pub(super) source: Arc<dyn Source>,
 }
 
 /// What a reader takes from a table.
@@ -76,7 +76,7 @@ impl Table {
         Ok(sorted(labels))
     }
 
-    fn first_row(&self, group: usize) -> u64 {
+    pub(super) fn first_row(&self, group: usize) -> u64 {
         self.groups()[..group].iter().sum()
     }
 }
@@ -237,13 +237,7 @@ fn number(column: &str, row: u64, cell: &Cell<'_>) -> Result<f32> {
         Cell::Integer(value) => value as f64,
         Cell::Boolean(value) => f64::from(u8::from(value)),
         Cell::Missing => return Err(missing(column, row)),
-        Cell::Text(text) => {
-            let shown: String = text.chars().take(40).collect();
-            return Err(Error::Source(format!(
-                "column {column:?} holds the text {shown:?} at row {row} where a number belongs: \
-                 drop it with --drop {column} or encode it as numbers"
-            )));
-        }
+        Cell::Text(text) => return Err(not_a_number(column, row, text)),
     };
     let single = value as f32;
     if single.is_finite() {
@@ -253,6 +247,14 @@ fn number(column: &str, row: u64, cell: &Cell<'_>) -> Result<f32> {
         "column {column:?} is {value} at row {row}, which is no finite float32: \
          replace it or drop the column with --drop {column}"
     )))
+}
+
+pub(super) fn not_a_number(column: &str, row: u64, text: &str) -> Error {
+    let shown: String = text.chars().take(40).collect();
+    Error::Source(format!(
+        "column {column:?} holds the text {shown:?} at row {row} where a number belongs: \
+         drop it with --drop {column} or encode it as numbers"
+    ))
 }
 
 fn missing(column: &str, row: u64) -> Error {

@@ -19,6 +19,9 @@ impl Gaussian {
 
     /// A random rotation R and variances whose largest is the task's condition number times the smallest.
     pub(crate) fn draw(dim: usize, condition: Range<f64>, key: Key) -> Self {
+        if condition.high == 1.0 {
+            return Self::standard(dim);
+        }
         let mut draws = key.child(0, 0).draws();
         let condition = draws.log_uniform(condition.low, condition.high);
         if dim == 1 || condition == 1.0 {

@@ -1,5 +1,7 @@
 //! Linear regression: y = w·[1, x] + noise.
 
+use pulp::{Arch, Simd, WithSimd};
+
 use crate::Result;
 use crate::rng::Key;
 
@@ -66,6 +68,9 @@ pub(super) fn weights(dim: usize, outputs: usize, scale: f64, sparsity: f64, key
     let mut weights = vec![0.0; (1 + dim) * outputs];
     key.child(0, 0).normals(&mut weights);
     weights.iter_mut().for_each(|w| *w *= scale as f32);
+    if sparsity == 0.0 {
+        return weights;
+    }
     let mut draws = key.child(1, 0).draws();
     for column in weights.chunks_mut(outputs).skip(1) {
         if draws.uniform() < sparsity {
@@ -73,6 +78,28 @@ pub(super) fn weights(dim: usize, outputs: usize, scale: f64, sparsity: f64, key
         }
     }
     weights
+}
+
+/// The signals of many rows, compiled for each kind of vector unit.
+struct Signals<'a> {
+    bias: f32,
+    weights: &'a [f32],
+    x: &'a [f32],
+    width: usize,
+    out: &'a mut [f32],
+    outputs: usize,
+}
+
+impl WithSimd for Signals<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let rows = self.x.chunks(self.width).zip(self.out.chunks_mut(self.outputs));
+        for (x, out) in rows {
+            out[0] = self.bias + dot(self.weights, &x[..self.weights.len()]);
+        }
+    }
 }
 
 struct LinearTask {
@@ -100,6 +127,11 @@ impl Pointwise for LinearTask {
 
     fn signal(&self, x: &[f32], out: &mut [f32]) {
         out[0] = self.weights[0] + dot(&self.weights[1..], x);
+    }
+
+    fn signals(&self, x: &[f32], width: usize, out: &mut [f32], outputs: usize) {
+        let (bias, weights) = (self.weights[0], &self.weights[1..]);
+        Arch::new().dispatch(Signals { bias, weights, x, width, out, outputs });
     }
 
     fn weights(&self) -> Option<&[f32]> {

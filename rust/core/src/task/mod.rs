@@ -2,9 +2,14 @@
 //!
 //! A family is a distribution over tasks; a task is its index. Every row is a pure function of
 //! (seed, task, step, element): a longer batch starts with the rows of a shorter one, in any order of tasks, on any
-//! number of threads. To add a family, write one file with a `Family` and a `Task` (most easily a `Pointwise`) and list it in the bindings.
+//! number of threads. To add a family, write one file with a `Family` and a `Task`
+//! (most easily a `Pointwise`) and list it in the bindings.
 
+mod causal;
 mod column;
+mod gmm;
+mod gp;
+mod graph;
 mod input;
 mod linear;
 mod logistic;
@@ -12,25 +17,33 @@ mod mlp;
 mod pointwise;
 mod range;
 mod remember;
+mod sampler;
 mod sinusoid;
 mod tabular;
+mod tree;
 
+pub use causal::{Causal, Mechanism, NoiseKind};
 pub use column::{Column, Role};
+pub use gmm::Gmm;
+pub use gp::{Gp, Kernel};
+pub use graph::GraphKind;
 pub use linear::Linear;
 pub use logistic::Logistic;
-pub use mlp::Mlp;
+pub use mlp::{Activation, Mlp};
 pub use range::Range;
 pub use remember::Remembering;
+pub use sampler::TaskSampler;
 pub use sinusoid::Sinusoid;
 pub use tabular::Tabular;
+pub use tree::Tree;
+
+use sampler::Purpose;
 
 use std::iter::Sum;
 use std::ops::{AddAssign, Mul};
 
-use rayon::prelude::*;
-
+use crate::Result;
 use crate::rng::Key;
-use crate::{Error, Result, parallel};
 
 /// A distribution over tasks.
 pub trait Family: Send + Sync {
@@ -66,6 +79,10 @@ pub trait Task: Send + Sync {
     fn weights(&self) -> Option<&[f32]>;
     /// What is known of each of its columns.
     fn columns(&self) -> Vec<Column>;
+    /// What an oracle may know of the task, in as many numbers for every task of the family; empty for nothing.
+    fn parameters(&self) -> Vec<f32> {
+        Vec::new()
+    }
 }
 
 /// Rows of one task, to be written: at least one, zero beyond the task's own columns and classes.
@@ -78,158 +95,8 @@ pub struct Rows<'a> {
     pub signal: &'a mut [f32],
 }
 
-/// What a stream of random numbers is for; each purpose has its own keys.
-#[derive(Clone, Copy)]
-#[repr(u64)]
-enum Purpose {
-    Task = 1,
-    Context = 2,
-    Query = 3,
-    Inputs = 4,
-    Targets = 5,
-}
-
-/// Draws tasks of one family and rows of these tasks.
-pub struct TaskSampler {
-    family: Box<dyn Family>,
-    key: Key,
-}
-
-impl TaskSampler {
-    /// A sampler of `family`.
-    ///
-    /// # Errors
-    /// `Config` where a setting of the family is out of range.
-    pub fn new(family: Box<dyn Family>, seed: u64) -> Result<Self> {
-        family.check()?;
-        Ok(Self { family, key: Key::new(seed) })
-    }
-
-    /// D: columns of every batch.
-    #[must_use]
-    pub fn features(&self) -> usize {
-        self.family.features()
-    }
-
-    /// O: 1 for regression, else the number of classes.
-    #[must_use]
-    pub fn outputs(&self) -> usize {
-        self.family.classes().max(1)
-    }
-
-    /// Classes; 0 for regression.
-    #[must_use]
-    pub fn classes(&self) -> usize {
-        self.family.classes()
-    }
-
-    /// Context rows of each (task, step): `x` is `[T, B, D]`, `y` is `[T, B]`, both C-ordered.
-    ///
-    /// # Errors
-    /// `Array` where the lengths do not fit each other.
-    pub fn context_into(&self, tasks: &[i64], steps: &[i64], x: &mut [f32], y: &mut [f32]) -> Result<()> {
-        let (width, rows) = (self.features(), rows_of(tasks, y)?);
-        expect("steps", steps.len(), tasks.len())?;
-        expect("x", x.len(), y.len() * width)?;
-        if rows == 0 {
-            return Ok(());
-        }
-        let root = self.root(Purpose::Context);
-        parallel::run(|| {
-            let work = x.par_chunks_mut(rows * width).zip(y.par_chunks_mut(rows)).zip(tasks).zip(steps);
-            work.with_min_len(4).for_each_init(Vec::new, |signal, (((x, y), &task), &step)| {
-                let key = root.child(task as u64, step as u64);
-                let task = self.task(task);
-                signal.resize(rows * self.outputs(), 0.0);
-                task.observe(key, 1.0, Rows { x, y, signal });
-            });
-            Ok(())
-        })
-    }
-
-    /// Query rows of each task: `x` `[T, M, D]`, `y` `[T, M]`, `signal` `[T, M, O]`; disjoint from every context.
-    ///
-    /// # Errors
-    /// `Array` where the lengths do not fit each other.
-    pub fn query_into(
-        &self,
-        tasks: &[i64],
-        draw: i64,
-        x: &mut [f32],
-        y: &mut [f32],
-        signal: &mut [f32],
-    ) -> Result<()> {
-        let (width, outputs, rows) = (self.features(), self.outputs(), rows_of(tasks, y)?);
-        expect("x", x.len(), y.len() * width)?;
-        expect("signal", signal.len(), y.len() * outputs)?;
-        if rows == 0 {
-            return Ok(());
-        }
-        let root = self.root(Purpose::Query);
-        parallel::run(|| {
-            let rows_of_task = x.par_chunks_mut(rows * width).zip(y.par_chunks_mut(rows));
-            let work = rows_of_task.zip(signal.par_chunks_mut(rows * outputs)).zip(tasks);
-            work.with_min_len(4).for_each(|(((x, y), signal), &task)| {
-                let key = root.child(task as u64, draw as u64);
-                self.task(task).observe(key, self.family.query_scale(), Rows { x, y, signal });
-            });
-            Ok(())
-        })
-    }
-
-    /// One number of each task: its columns, classes or noise.
-    ///
-    /// # Errors
-    /// `Internal` where no threads can be started.
-    pub fn describe<T: Send>(&self, tasks: &[i64], what: impl Fn(&dyn Task) -> T + Sync) -> Result<Vec<T>> {
-        parallel::run(|| Ok(tasks.par_iter().with_min_len(64).map(|&task| what(&*self.task(task))).collect()))
-    }
-
-    /// The weights of each task, `[T, 1 + D, O]`, bias first, zero beyond a task's own columns and classes.
-    ///
-    /// # Errors
-    /// `Config` where the family has no weights in this sense.
-    pub fn weights(&self, tasks: &[i64]) -> Result<Vec<f32>> {
-        let (height, outputs) = (1 + self.features(), self.outputs());
-        let mut all = vec![0.0; tasks.len() * height * outputs];
-        for (out, &task) in all.chunks_mut(height * outputs).zip(tasks) {
-            let task = self.task(task);
-            let own = task.classes().max(1);
-            let weights = task.weights().ok_or_else(|| {
-                Error::Config(
-                    "this family has no weights: only linear and logistic signals are linear in them".into(),
-                )
-            })?;
-            for (to, from) in out.chunks_mut(outputs).zip(weights.chunks(own)) {
-                to[..own].copy_from_slice(from);
-            }
-        }
-        Ok(all)
-    }
-
-    fn root(&self, purpose: Purpose) -> Key {
-        self.key.child(purpose as u64, 0)
-    }
-
-    fn task(&self, task: i64) -> Box<dyn Task> {
-        self.family.draw(self.root(Purpose::Task).child(task as u64, 0))
-    }
-}
-
-fn rows_of(tasks: &[i64], y: &[f32]) -> Result<usize> {
-    let rows = y.len() / tasks.len().max(1);
-    expect("y", y.len(), tasks.len() * rows)?;
-    Ok(rows)
-}
-
-fn expect(name: &str, got: usize, expected: usize) -> Result<()> {
-    if got == expected {
-        return Ok(());
-    }
-    Err(Error::Array(format!("`{name}` must have {expected} elements, but has {got}")))
-}
-
 /// Inner product in eight partial sums, which the compiler can keep side by side.
+#[inline(always)]
 fn dot<T: Copy + Mul<Output = T> + Sum + AddAssign + Default>(a: &[T], b: &[T]) -> T {
     let mut sums = [T::default(); 8];
     let (a8, b8) = (a.chunks_exact(8), b.chunks_exact(8));
@@ -256,11 +123,44 @@ mod tests {
         let (weight_scale, query_scale) = (fixed(1.0), 2.0);
         let none = Range { low: 0, high: 0 };
         let classes = Range { low: 2, high: 4 };
-        let mlp = Mlp { dim, classes: none, hidden: 8, noise, weight_scale, query_scale, irrelevant: 0.3 };
+        let mlp = Mlp {
+            dim,
+            classes: none,
+            hidden: 8,
+            layers: 2,
+            activation: Activation::Relu,
+            noise,
+            weight_scale,
+            query_scale,
+            irrelevant: 0.3,
+        };
         vec![
             Box::new(Linear { dim, noise, condition, sparsity: 0.3, weight_scale, query_scale }),
             Box::new(Logistic { dim, classes, condition, sparsity: 0.3, weight_scale, query_scale }),
-            Box::new(Mlp { classes, ..mlp.clone() }),
+            Box::new(Mlp { classes, layers: 1, activation: Activation::Tanh, ..mlp.clone() }),
+            Box::new(Tree { dim, classes, depth: dim, trees: classes, threshold: 0.5, noise, query_scale }),
+            Box::new(Gmm { dim, classes, variance: fixed(0.1), mean_scale: noise, query_scale }),
+            Box::new(Gp {
+                dim,
+                kernel: Kernel::Matern32,
+                length_scale: noise,
+                amplitude: noise,
+                noise,
+                frequencies: 40,
+                low: -2.0,
+                high: 2.0,
+                query_scale,
+            }),
+            Box::new(Causal {
+                dim,
+                graph: GraphKind::ScaleFree,
+                degree: 2.0,
+                mechanism: Mechanism::RandomFeatures,
+                noise_kind: NoiseKind::Laplace,
+                noise,
+                weight_scale,
+                query_scale,
+            }),
             Box::new(mlp),
             Box::new(Sinusoid {
                 amplitude: noise,

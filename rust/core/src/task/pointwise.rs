@@ -1,9 +1,14 @@
 //! Tasks whose rows come in two steps: inputs first, then targets that are a function of each row and noise.
 
+use rayon::prelude::*;
+
 use crate::math;
 use crate::rng::Key;
 
 use super::{Column, Purpose, Rows, Task};
+
+/// Rows whose targets one thread computes at a time.
+const PIECE: usize = 1 << 12;
 
 /// A task that is a function of one row at a time. Each is a `Task`.
 pub(crate) trait Pointwise: Send + Sync {
@@ -17,8 +22,19 @@ pub(crate) trait Pointwise: Send + Sync {
     fn inputs(&self, key: Key, x: &mut [f32]);
     /// The noise-free mean (one number), or the logits (one for each class), at the row `x`.
     fn signal(&self, x: &[f32], out: &mut [f32]);
+    /// `signal` of many rows: `x` is `[n, width]`, `out` is `[n, outputs]`; what is beyond the task's own stays.
+    fn signals(&self, x: &[f32], width: usize, out: &mut [f32], outputs: usize) {
+        let (dim, own) = (self.dim(), self.classes().max(1));
+        for (x, out) in x.chunks(width).zip(out.chunks_mut(outputs)) {
+            self.signal(&x[..dim], &mut out[..own]);
+        }
+    }
     /// `[1 + dim, outputs]`, bias first, where the signal is linear in them.
     fn weights(&self) -> Option<&[f32]>;
+    /// What an oracle may know of the task, in as many numbers for every task of the family; empty for nothing.
+    fn parameters(&self) -> Vec<f32> {
+        Vec::new()
+    }
 }
 
 impl<T: Pointwise> Task for T {
@@ -49,17 +65,12 @@ impl<T: Pointwise> Task for T {
         } else {
             key.uniforms(y);
         }
-        for ((x, y), signal) in x.chunks(width).zip(y.iter_mut()).zip(signal.chunks_mut(outputs)) {
-            let (own, beyond) = signal.split_at_mut(classes.max(1));
-            beyond.fill(0.0);
-            self.signal(&x[..dim], own);
-            *y = if classes == 0 {
-                own[0] + Pointwise::noise(self) * *y
-            } else {
-                math::softmax(own);
-                class_at(own, *y)
-            };
+        if n <= PIECE {
+            return targets(self, x, width, y, signal, outputs);
         }
+        let work = x.par_chunks(PIECE * width).zip(y.par_chunks_mut(PIECE));
+        let work = work.zip(signal.par_chunks_mut(PIECE * outputs));
+        work.for_each(|((x, y), signal)| targets(self, x, width, y, signal, outputs));
     }
 
     fn weights(&self) -> Option<&[f32]> {
@@ -68,6 +79,33 @@ impl<T: Pointwise> Task for T {
 
     fn columns(&self) -> Vec<Column> {
         vec![Column::NUMERIC; Pointwise::dim(self)]
+    }
+
+    fn parameters(&self) -> Vec<f32> {
+        Pointwise::parameters(self)
+    }
+}
+
+/// Signals of rows, and targets from the uniforms or normals that stand in `y`.
+fn targets<T: Pointwise>(
+    task: &T,
+    x: &[f32],
+    width: usize,
+    y: &mut [f32],
+    signal: &mut [f32],
+    outputs: usize,
+) {
+    task.signals(x, width, signal, outputs);
+    if task.classes() == 0 {
+        let noise = task.noise();
+        y.iter_mut().zip(signal.chunks(outputs)).for_each(|(y, signal)| *y = signal[0] + noise * *y);
+        return;
+    }
+    for (y, signal) in y.iter_mut().zip(signal.chunks_mut(outputs)) {
+        let (own, beyond) = signal.split_at_mut(task.classes());
+        beyond.fill(0.0);
+        math::softmax(own);
+        *y = class_at(own, *y);
     }
 }
 

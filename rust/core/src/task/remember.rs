@@ -81,6 +81,10 @@ impl Task for Shared {
     fn columns(&self) -> Vec<Column> {
         self.0.columns()
     }
+
+    fn parameters(&self) -> Vec<f32> {
+        self.0.parameters()
+    }
 }
 
 #[cfg(test)]

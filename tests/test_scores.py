@@ -1,4 +1,4 @@
-"""The encoder of table columns: monotone maps to normal scores, and the target's units."""
+"""The scores of table columns: monotone maps to normal scores, and the target's units."""
 
 import numpy as np
 import pytest
@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from amortix.encoder import FLOOR, KNOTS, LIMIT, TableEncoder
 from amortix.errors import ArrayError, FormatError, SourceError
+from amortix.scores import FLOOR, KNOTS, LIMIT, NormalScores
 
 
 def columns(rows=2000, seed=0):
@@ -29,7 +29,7 @@ def columns(rows=2000, seed=0):
 
 def test_continuous_columns_become_standard_normal_whatever_their_units():
     x, y = columns()
-    z = TableEncoder.fit(x, y).transform(x)
+    z = NormalScores.fit(x, y).transform(x)
     for d in (0, 1):
         assert z[:, d].mean() == pytest.approx(0, abs=0.01)
         assert z[:, d].std() == pytest.approx(1, abs=0.01)
@@ -41,24 +41,24 @@ def test_continuous_columns_become_standard_normal_whatever_their_units():
 def test_scores_do_not_depend_on_the_columns_units():
     x, y = columns()
     scaled = x * np.float32(1024) + 0
-    assert np.array_equal(TableEncoder.fit(x, y).transform(x), TableEncoder.fit(scaled, y).transform(scaled))
+    assert np.array_equal(NormalScores.fit(x, y).transform(x), NormalScores.fit(scaled, y).transform(scaled))
 
 
 def test_flags_and_constants():
     x, y = columns()
-    z = TableEncoder.fit(x, y).transform(x)
+    z = NormalScores.fit(x, y).transform(x)
     assert len(np.unique(z[:, 2])) == 2
     assert len(np.unique(z[:, 4])) == 5
     assert z[:, 2].std() == pytest.approx(1, abs=1e-5)
     assert np.ptp(z[:, 3]) <= 2 * LIMIT / FLOOR / 2 + 1, "a rare flag must not be blown up"
     assert not z[:, 5].any()
     unseen = np.full((1, 7), 99, np.float32)
-    assert TableEncoder.fit(x, y).transform(unseen)[0, 5] == 0
+    assert NormalScores.fit(x, y).transform(unseen)[0, 5] == 0
 
 
 def test_a_rows_scores_do_not_depend_on_its_batch():
     x, y = columns()
-    encoder = TableEncoder.fit(x, y)
+    encoder = NormalScores.fit(x, y)
     assert np.array_equal(encoder.transform(x)[100:107], encoder.transform(x[100:107]))
 
 
@@ -71,7 +71,7 @@ def test_a_rows_scores_do_not_depend_on_its_batch():
     )
 )
 def test_maps_are_monotone_bounded_and_finite(x):
-    encoder = TableEncoder.fit(x, np.zeros(len(x), np.float32), task="classification")
+    encoder = NormalScores.fit(x, np.zeros(len(x), np.float32), task="classification")
     z = encoder.transform(x)
     assert np.isfinite(z).all()
     assert np.abs(z).max() <= 2 * LIMIT / FLOOR
@@ -83,7 +83,7 @@ def test_maps_are_monotone_bounded_and_finite(x):
 
 def test_targets_return_to_their_units():
     x, y = columns()
-    encoder = TableEncoder.fit(x, y)
+    encoder = NormalScores.fit(x, y)
     z = encoder.target(y)
     assert z.mean() == pytest.approx(0, abs=1e-5)
     assert z.std() == pytest.approx(1, abs=1e-5)
@@ -91,26 +91,26 @@ def test_targets_return_to_their_units():
     assert mean == pytest.approx(y, abs=1e-4)
     assert variance == pytest.approx(np.full(len(y), y.astype(float).var()), rel=1e-6)
     labels = np.array([0, 2, 1], np.float32)
-    assert np.array_equal(TableEncoder.fit(x[:3], labels, task="classification").target(labels), labels)
+    assert np.array_equal(NormalScores.fit(x[:3], labels, task="classification").target(labels), labels)
 
 
 def test_arrays_rebuild_the_encoder_bitwise():
     x, y = columns()
-    encoder = TableEncoder.fit(x, y)
-    again = TableEncoder.from_tensors(encoder.tensors())
+    encoder = NormalScores.fit(x, y)
+    again = NormalScores.from_tensors(encoder.tensors())
     assert np.array_equal(encoder.transform(x), again.transform(x))
 
 
 def test_bad_input_is_named():
     x, y = columns(20)
     with pytest.raises(SourceError, match="price"):
-        TableEncoder.fit(x, np.full(20, 3, np.float32), target="price")
+        NormalScores.fit(x, np.full(20, 3, np.float32), target="price")
     with pytest.raises(ArrayError, match=r"\[N, D\]"):
-        TableEncoder.fit(x[:0], y[:0])
+        NormalScores.fit(x[:0], y[:0])
     with pytest.raises(ArrayError, match="7"):
-        TableEncoder.fit(x, y).transform(x[:, :3])
-    arrays = TableEncoder.fit(x, y).tensors()
+        NormalScores.fit(x, y).transform(x[:, :3])
+    arrays = NormalScores.fit(x, y).tensors()
     with pytest.raises(FormatError, match="lacks knots"):
-        TableEncoder.from_tensors({k: v for k, v in arrays.items() if k != "knots"})
+        NormalScores.from_tensors({k: v for k, v in arrays.items() if k != "knots"})
     with pytest.raises(FormatError, match="fit each other"):
-        TableEncoder.from_tensors(arrays | {"scores": arrays["scores"][1:]})
+        NormalScores.from_tensors(arrays | {"scores": arrays["scores"][1:]})

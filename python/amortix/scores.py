@@ -2,8 +2,8 @@
 
 >>> import numpy as np
 >>> x = np.exp(np.random.default_rng(0).normal(size=(1000, 2))).astype("float32")
->>> encoder = TableEncoder.fit(x, x[:, 0], task="regression")
->>> bool(abs(encoder.transform(x).mean()) < 0.05)
+>>> scores = NormalScores.fit(x, x[:, 0], task="regression")
+>>> bool(abs(scores.transform(x).mean()) < 0.05)
 True
 
 Each column passes through its own monotone piecewise-linear map, estimated once on the first rows of a
@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from amortix.errors import ArrayError, FormatError, SourceError
 
 ROWS = 4096
-"""How many first rows of a stream an encoder is fitted on."""
+"""How many first rows of a stream the maps are fitted on."""
 
 KNOTS = 256
 """The most knots of one column's map."""
@@ -42,7 +42,7 @@ Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class TableEncoder:
+class NormalScores:
     """Per-column monotone maps and the target's mean and spread.
 
     Attributes:
@@ -67,7 +67,7 @@ class TableEncoder:
         *,
         task: Literal["regression", "classification"] = "regression",
         target: str = "the target",
-    ) -> TableEncoder:
+    ) -> NormalScores:
         """Estimate the maps on ``x`` ``[N, D]`` and, for regression, the units of ``y`` ``[N]``.
 
         Raises:
@@ -75,7 +75,7 @@ class TableEncoder:
             SourceError: a regression target with one value only, named ``target`` in the message.
         """
         if x.ndim != 2 or y.shape != x.shape[:1] or not len(x):
-            raise ArrayError(f"an encoder needs x [N, D] and y [N] with N ≥ 1, got {x.shape} and {y.shape}")
+            raise ArrayError(f"normal scores need x [N, D] and y [N] with N ≥ 1, got {x.shape} and {y.shape}")
         maps = [_column_map(column) for column in x.T]
         offsets = np.cumsum([0] + [len(knots) for knots, _ in maps]).astype(np.int64)
         knots = np.concatenate([np.empty(0), *(knots for knots, _ in maps)])
@@ -114,7 +114,7 @@ class TableEncoder:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @classmethod
-    def from_tensors(cls, arrays: Mapping[str, NDArray]) -> TableEncoder:
+    def from_tensors(cls, arrays: Mapping[str, NDArray]) -> NormalScores:
         """Rebuild an encoder from what `tensors` returned.
 
         Raises:
