@@ -30,7 +30,7 @@ fn normals_into(py: Python<'_>, seed: u64, out: &Bound<'_, PyAny>) -> PyResult<(
     })
 }
 
-/// Tables kept for later steps of their tasks: as many as a pool of tasks holds, at some tens of kilobytes each.
+/// Tables kept for later steps of their tasks, at some kilobytes each.
 const KEPT: usize = 1024;
 
 /// Draws tasks of one family and rows of these tasks.
