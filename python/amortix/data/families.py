@@ -247,7 +247,7 @@ class Causal(Family):
 
 @dataclass(frozen=True)
 class Tabular(Family):
-    """Tables that look like real ones: numeric and categorical columns of a random causal model, and its irregularities.
+    """Tables that look like real ones: columns of a random causal model, with ties, categories, outliers and gaps.
 
     A layered graph of nodes is drawn, each a function of earlier nodes (linear, smooth, periodic, stepped, products,
     sums of trees) with noise of its own. One deep node becomes the target, others become columns, the rest stay
