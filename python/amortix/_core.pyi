@@ -138,6 +138,28 @@ class TaskSampler:
         weight_scale: tuple[float, float],
         query_scale: float,
     ) -> TaskSampler: ...
+    @staticmethod
+    def tabular(
+        seed: int,
+        *,
+        dim: tuple[int, int],
+        classes: tuple[int, int],
+        noise: tuple[float, float],
+        node_noise: tuple[float, float],
+        hidden: tuple[float, float],
+        layers: tuple[int, int],
+        parents: tuple[int, int],
+        trees: tuple[float, float],
+        categorical: tuple[float, float],
+        levels: tuple[int, int],
+        redundant: tuple[float, float],
+        irrelevant: tuple[float, float],
+        warped: tuple[float, float],
+        outliers: tuple[float, float],
+        missing: tuple[float, float],
+        imbalance: tuple[float, float],
+        query_scale: float,
+    ) -> TaskSampler: ...
     @property
     def features(self) -> int: ...
     @property
@@ -162,6 +184,7 @@ class TaskSampler:
     def dims(self, tasks: NDArray[np.int64]) -> NDArray[np.int64]: ...
     def n_classes(self, tasks: NDArray[np.int64]) -> NDArray[np.int64]: ...
     def noise(self, tasks: NDArray[np.int64]) -> NDArray[np.float32]: ...
+    def columns(self, tasks: NDArray[np.int64]) -> list[list[tuple[str, int, float, float, bool]]]: ...
     def weights(self, tasks: NDArray[np.int64]) -> NDArray[np.float32]: ...
     def parameters(self, tasks: NDArray[np.int64]) -> NDArray[np.float32]: ...
 

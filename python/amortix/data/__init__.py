@@ -12,6 +12,7 @@ from amortix.data.families import (
     Logistic,
     Mlp,
     Sinusoid,
+    Tabular,
     Tree,
     family_from_dict,
 )
@@ -22,12 +23,13 @@ from amortix.data.store import RowStore
 from amortix.data.stream import Stream
 from amortix.data.summary import TableSummary
 from amortix.data.table import Table
-from amortix.data.tasks import TaskSampler, normals
+from amortix.data.tasks import ColumnFacts, TaskSampler, normals
 
 __all__ = [
     "FAMILIES",
     "ByAge",
     "Causal",
+    "ColumnFacts",
     "EncoderSettings",
     "EpisodeSampler",
     "Episodes",
@@ -47,6 +49,7 @@ __all__ = [
     "Table",
     "TableEncoder",
     "TableSummary",
+    "Tabular",
     "TaskSampler",
     "Tree",
     "Uniform",

@@ -245,8 +245,66 @@ class Causal(Family):
     query_scale: float = 1.0
 
 
+@dataclass(frozen=True)
+class Tabular(Family):
+    """Tables that look like real ones: columns of a random causal model, with ties, categories, outliers and gaps.
+
+    A layered graph of nodes is drawn, each a function of earlier nodes (linear, smooth, periodic, stepped, products,
+    sums of trees) with noise of its own. One deep node becomes the target, others become columns, the rest stay
+    hidden; irrelevant columns come from a graph of their own. Categories are codes from 0 in random order, missing
+    cells are NaN. `TaskSampler.columns` tells what each column is.
+
+    Shares are of a task's columns, uniform in their range, where nothing else is said.
+
+    References:
+        Hollmann, Müller, Eggensperger, Hutter, "TabPFN", ICLR 2023, section 4; Qu, Holzmüller, Varoquaux, Le Morvan,
+        "TabICL", ICML 2025, section 4.
+
+    Attributes:
+        dim: columns, uniform.
+        classes: (0, 0) for regression, else uniform, at least 2.
+        noise: log-uniform: σ of a target of about unit variance; for classes the scale of the logistic noise on the
+            node that they are parts of.
+        node_noise: share of a noisy node's variance that is its own noise, log-uniform, or (0, 0).
+        hidden: hidden nodes for each node that becomes a column, uniform, at most 8.
+        layers: layers of causes below the roots, uniform.
+        parents: most parents of a node, uniform.
+        trees: share of the nodes with parents that are sums of trees.
+        categorical: share of categorical columns.
+        levels: levels of a categorical column, log-uniform, at most 64.
+        redundant: share of columns that are copies of others, some with noise.
+        irrelevant: share of columns that have nothing to do with the target.
+        warped: share of numeric columns that are warped, rounded, cut off or have one frequent value.
+        outliers: share of outlying cells in a quarter of the numeric columns.
+        missing: share of missing cells in half of the columns, at most 0.5.
+        imbalance: largest over smallest share of a class, log-uniform, at most 100.
+        query_scale: what the root causes of query rows are multiplied by.
+    """
+
+    name: ClassVar[str] = "tabular"
+    dim: IntRange = (3, 20)
+    classes: IntRange = (0, 0)
+    noise: Range = (0.05, 0.5)
+    node_noise: Range = (0.01, 0.5)
+    hidden: Range = (0.0, 0.8)
+    layers: IntRange = (1, 5)
+    parents: IntRange = (1, 5)
+    trees: Range = (0.0, 1.0)
+    categorical: Range = (0.0, 0.6)
+    levels: IntRange = (2, 12)
+    redundant: Range = (0.0, 0.2)
+    irrelevant: Range = (0.0, 0.3)
+    warped: Range = (0.0, 0.7)
+    outliers: Range = (0.0, 0.01)
+    missing: Range = (0.0, 0.0)
+    imbalance: Range = (1.0, 10.0)
+    query_scale: float = 1.0
+
+
 #: Every family by its name.
-FAMILIES: dict[str, type[Family]] = {cls.name: cls for cls in (Linear, Logistic, Sinusoid, Gp, Mlp, Tree, Gmm, Causal)}
+FAMILIES: dict[str, type[Family]] = {
+    cls.name: cls for cls in (Linear, Logistic, Sinusoid, Gp, Mlp, Tree, Gmm, Causal, Tabular)
+}
 
 
 def family_from_dict(settings: Mapping[str, Any]) -> Family:

@@ -13,11 +13,31 @@ A family is a distribution over tasks, a task is its index, and every row is a p
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
 
 from amortix import _core
 from amortix.data._arrays import Floats, Integers, IntegersLike, empty, integers, whole
 from amortix.data.families import Causal, Family
 from amortix.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class ColumnFacts:
+    """What a task tells of one of its columns.
+
+    Attributes:
+        role: ``"feature"``, ``"redundant"`` for a copy of another column, or ``"irrelevant"``.
+        levels: codes of a categorical column, from 0 to ``levels - 1``; 0 for a numeric one.
+        outliers: share of its cells that are thrown far out.
+        missing: share of its cells that are missing.
+        depends: whether another variable of the task decides which cells are missing.
+    """
+
+    role: str
+    levels: int
+    outliers: float
+    missing: float
+    depends: bool
 
 
 class TaskSampler:
@@ -115,6 +135,11 @@ class TaskSampler:
     def noise(self, tasks: IntegersLike) -> Floats:
         """Noise standard deviation of each task, ``[T]``; 0 for classification."""
         return self._core.noise(integers("tasks", tasks))
+
+    def columns(self, task: int) -> list[ColumnFacts]:
+        """What is known of each column of a task, in their order; of tabular tasks more than that they are numeric."""
+        (columns,) = self._core.columns(integers("tasks", [task]))
+        return [ColumnFacts(*column) for column in columns]
 
     def weights(self, tasks: IntegersLike) -> Floats:
         """Weights of each task, ``[T, 1 + D, O]``, bias first; of linear and logistic families only.

@@ -2,8 +2,8 @@
 
 use amortix_core::rng::Key;
 use amortix_core::task::{
-    Activation, Causal, Family, Gmm, Gp, GraphKind, Kernel, Linear, Logistic, Mechanism, Mlp, NoiseKind,
-    Range, Sinusoid, TaskSampler, Tree,
+    Activation, Causal, Column, Family, Gmm, Gp, GraphKind, Kernel, Linear, Logistic, Mechanism, Mlp,
+    NoiseKind, Range, Remembering, Sinusoid, Tabular, TaskSampler, Tree,
 };
 use numpy::ndarray::{Ix1, Ix2, Ix3};
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyArray3, PyArrayMethods, PyUntypedArrayMethods};
@@ -30,12 +30,22 @@ fn normals_into(py: Python<'_>, seed: u64, out: &Bound<'_, PyAny>) -> PyResult<(
     })
 }
 
+/// Tables kept for later steps of their tasks, at some kilobytes each.
+const KEPT: usize = 1024;
+
 /// Draws tasks of one family and rows of these tasks.
 #[pyclass(frozen, name = "TaskSampler", module = "amortix._core")]
 struct PyTaskSampler(TaskSampler);
 
 fn range<T>((low, high): (T, T)) -> Range<T> {
     Range { low, high }
+}
+
+/// Role, levels, share of outliers, share of missing cells, whether another variable decides which are missing.
+type ColumnFacts = (&'static str, usize, f32, f32, bool);
+
+fn facts(column: Column) -> ColumnFacts {
+    (column.role.name(), column.levels, column.outliers, column.missing, column.depends)
 }
 
 fn sampler(family: impl Family + 'static, seed: u64) -> PyResult<PyTaskSampler> {
@@ -190,6 +200,54 @@ impl PyTaskSampler {
         sampler(Causal { dim, graph, degree, mechanism, noise_kind, noise, weight_scale, query_scale }, seed)
     }
 
+    #[staticmethod]
+    #[pyo3(signature = (
+        seed, *, dim, classes, noise, node_noise, hidden, layers, parents, trees, categorical, levels, redundant,
+        irrelevant, warped, outliers, missing, imbalance, query_scale,
+    ))]
+    #[allow(clippy::too_many_arguments, reason = "one keyword for each setting of the family")]
+    fn tabular(
+        seed: u64,
+        dim: (usize, usize),
+        classes: (usize, usize),
+        noise: (f64, f64),
+        node_noise: (f64, f64),
+        hidden: (f64, f64),
+        layers: (usize, usize),
+        parents: (usize, usize),
+        trees: (f64, f64),
+        categorical: (f64, f64),
+        levels: (usize, usize),
+        redundant: (f64, f64),
+        irrelevant: (f64, f64),
+        warped: (f64, f64),
+        outliers: (f64, f64),
+        missing: (f64, f64),
+        imbalance: (f64, f64),
+        query_scale: f32,
+    ) -> PyResult<Self> {
+        let family = Tabular {
+            dim: range(dim),
+            classes: range(classes),
+            noise: range(noise),
+            node_noise: range(node_noise),
+            hidden: range(hidden),
+            layers: range(layers),
+            parents: range(parents),
+            trees: range(trees),
+            categorical: range(categorical),
+            levels: range(levels),
+            redundant: range(redundant),
+            irrelevant: range(irrelevant),
+            warped: range(warped),
+            outliers: range(outliers),
+            missing: range(missing),
+            imbalance: range(imbalance),
+            query_scale,
+        };
+        sampler(Remembering::new(family, KEPT), seed)
+    }
+
     #[getter]
     fn features(&self) -> usize {
         self.0.features()
@@ -265,6 +323,13 @@ impl PyTaskSampler {
         let tasks = lend::<i64, Ix1>("tasks", tasks)?;
         let tasks = tasks.as_slice()?;
         Ok(enter(py, || self.0.describe(tasks, |task| task.noise()))?.into_pyarray(py))
+    }
+
+    fn columns(&self, py: Python<'_>, tasks: &Bound<'_, PyAny>) -> PyResult<Vec<Vec<ColumnFacts>>> {
+        let tasks = lend::<i64, Ix1>("tasks", tasks)?;
+        let tasks = tasks.as_slice()?;
+        let columns = enter(py, || self.0.describe(tasks, |task| task.columns()))?;
+        Ok(columns.into_iter().map(|columns| columns.into_iter().map(facts).collect()).collect())
     }
 
     fn weights<'py>(

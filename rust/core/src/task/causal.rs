@@ -5,7 +5,7 @@ use crate::{Error, Result, math};
 
 use super::graph::{GraphKind, permutation};
 use super::range::check_scale;
-use super::{Family, Purpose, Range, Rows, Task};
+use super::{Column, Family, Purpose, Range, Rows, Task};
 
 /// How a variable follows from its parents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -247,6 +247,10 @@ impl Task for CausalTask {
 
     fn weights(&self) -> Option<&[f32]> {
         None
+    }
+
+    fn columns(&self) -> Vec<Column> {
+        vec![Column::NUMERIC; self.dim()]
     }
 
     /// The adjacency `[D + 1, D + 1]`: 1 at (cause, effect), the target last.

@@ -6,6 +6,7 @@
 //! (most easily a `Pointwise`) and list it in the bindings.
 
 mod causal;
+mod column;
 mod gmm;
 mod gp;
 mod graph;
@@ -15,11 +16,14 @@ mod logistic;
 mod mlp;
 mod pointwise;
 mod range;
+mod remember;
 mod sampler;
 mod sinusoid;
+mod tabular;
 mod tree;
 
 pub use causal::{Causal, Mechanism, NoiseKind};
+pub use column::{Column, Role};
 pub use gmm::Gmm;
 pub use gp::{Gp, Kernel};
 pub use graph::GraphKind;
@@ -27,8 +31,10 @@ pub use linear::Linear;
 pub use logistic::Logistic;
 pub use mlp::{Activation, Mlp};
 pub use range::Range;
+pub use remember::Remembering;
 pub use sampler::TaskSampler;
 pub use sinusoid::Sinusoid;
+pub use tabular::Tabular;
 pub use tree::Tree;
 
 use sampler::Purpose;
@@ -71,6 +77,8 @@ pub trait Task: Send + Sync {
     fn observe(&self, key: Key, scale: f32, rows: Rows<'_>);
     /// `[1 + dim, outputs]`, bias first, where the signal is linear in them.
     fn weights(&self) -> Option<&[f32]>;
+    /// What is known of each of its columns.
+    fn columns(&self) -> Vec<Column>;
     /// What an oracle may know of the task, in as many numbers for every task of the family; empty for nothing.
     fn parameters(&self) -> Vec<f32> {
         Vec::new()

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use crate::math;
 use crate::rng::Key;
 
-use super::{Purpose, Rows, Task};
+use super::{Column, Purpose, Rows, Task};
 
 /// Rows whose targets one thread computes at a time.
 const PIECE: usize = 1 << 12;
@@ -75,6 +75,10 @@ impl<T: Pointwise> Task for T {
 
     fn weights(&self) -> Option<&[f32]> {
         Pointwise::weights(self)
+    }
+
+    fn columns(&self) -> Vec<Column> {
+        vec![Column::NUMERIC; Pointwise::dim(self)]
     }
 
     fn parameters(&self) -> Vec<f32> {

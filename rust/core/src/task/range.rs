@@ -51,6 +51,16 @@ pub(crate) fn check_share(name: &str, share: f64) -> Result<()> {
     Err(Error::Config(format!("`{name}` must be at least 0 and below 1, not {share}")))
 }
 
+/// A range of shares from 0 to `most`.
+pub(crate) fn check_shares(name: &str, Range { low, high }: Range<f64>, most: f64) -> Result<()> {
+    if 0.0 <= low && low <= high && high <= most {
+        return Ok(());
+    }
+    Err(Error::Config(format!(
+        "`{name}` must be (low, high) with 0 <= low <= high <= {most}, not ({low}, {high})"
+    )))
+}
+
 /// A positive, finite factor.
 pub(crate) fn check_scale(name: &str, scale: f32) -> Result<()> {
     if scale > 0.0 && scale.is_finite() {
@@ -76,6 +86,10 @@ mod tests {
         }
         assert!(Range { low: 0.5, high: 2.0 }.check("condition", 1.0, false).is_err());
         assert!(check_share("sparsity", 1.0).is_err() && check_share("sparsity", f64::NAN).is_err());
+        assert!(check_shares("missing", Range { low: 0.0, high: 0.5 }, 0.5).is_ok());
+        for (low, high) in [(-0.1, 0.1), (0.3, 0.2), (0.0, 0.6), (f64::NAN, 0.1)] {
+            assert!(check_shares("missing", Range { low, high }, 0.5).is_err());
+        }
         assert!(check_scale("query_scale", 0.0).is_err());
     }
 }
