@@ -164,9 +164,9 @@ def test_weights_come_with_the_rows():
         assert all(np.array_equal(x, w) for x, w in seen)
         assert sum(len(w) for _, w in seen) == 50
     weight[7] = -1
-    with pytest.raises(SourceError, match="weight .* at row 7 is negative"):
+    with pytest.raises(SourceError, match=r"weight .* at row 7 is negative"):
         list(Stream(Table.open((x, x[:, 0], weight))))
-    with pytest.raises(SourceError, match="weight .* at row 7 is negative"):
+    with pytest.raises(SourceError, match=r"weight .* at row 7 is negative"):
         list(Stream(Table.open(pa.table({"x": weight, "w": weight}), weight="w")))
 
 
