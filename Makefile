@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 export OMP_NUM_THREADS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test quick lint format bench results clean
+.PHONY: help env demo test quick fuzz lint format bench results clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ test: env  ## run every test: Rust, then Python (slow ones included)
 
 quick: env  ## run the tests that take seconds
 	$(BIN)/python -m pytest -m 'not slow'
+
+fuzz:  ## read files of random damage for a minute; AMORTIX_FUZZ_SEED chooses which
+	AMORTIX_FUZZ_SECONDS=60 cargo test --release --package amortix-core --test fuzz -- --nocapture
 
 lint: env  ## check format, style and types of Rust and Python
 	cargo fmt --all --check
