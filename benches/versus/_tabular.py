@@ -71,7 +71,7 @@ def _row(name: str, prior: Any, rows: int, quick: bool) -> Row:
             peer_amount=each * cores,
             unit="tables/s",
             peer_name=f"tabicl {version('tabicl')} {name}",
-            asked=10,
+            asked=100,
             repeats=3,
         )
 

@@ -13,6 +13,7 @@ os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
 import numpy as np
 from _episodes import episodes
 from _table import Row, main, paired
+from _tabular import tabular
 
 from amortix.data import Linear, TaskSampler
 from amortix.data import normals as ours_normals
@@ -70,4 +71,4 @@ def linear(quick: bool) -> list[Row]:
 
 
 if __name__ == "__main__":
-    main(__doc__ or "", [normals, linear, episodes])
+    main(__doc__ or "", [normals, linear, episodes, tabular])
