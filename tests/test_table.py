@@ -1,5 +1,6 @@
 """Tables: every kind of source reads the same, and what cannot be used is named."""
 
+import contextlib
 import subprocess
 import sys
 from pathlib import Path
@@ -328,3 +329,15 @@ def test_a_longer_table_takes_no_more_memory(tmp_path, kind):
     # One group is 2.5 MB in memory. Of the 86 MB that the longer table has more, less than a seventh shows.
     assert few > 2_000
     assert many - few < 12_000, (few, many)
+
+
+def test_a_damaged_npy_header_is_an_error_that_says_so(tmp_path):
+    np.save(tmp_path / "t.npy", np.zeros((7, 2)))
+    whole = (tmp_path / "t.npy").read_bytes()
+    # The dictionary that describes the array starts at byte 10, and NumPy reads it as Python source.
+    for place in range(10, 118):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1
+        (tmp_path / "t.npy").write_bytes(damaged)
+        with contextlib.suppress(FormatError, SourceError):
+            Table.open(tmp_path / "t.npy")

@@ -18,7 +18,9 @@ from amortix.data.families import (
 )
 from amortix.data.image_tasks import Images, ImageTasks
 from amortix.data.images import Omniglot, read_idx, read_omniglot
+from amortix.data.iterable import IterableStream
 from amortix.data.pool import ByAge, StatePool, Uniform
+from amortix.data.stack import StreamStack
 from amortix.data.store import RowStore
 from amortix.data.stream import Stream
 from amortix.data.summary import TableSummary
@@ -38,6 +40,7 @@ __all__ = [
     "Gp",
     "ImageTasks",
     "Images",
+    "IterableStream",
     "Linear",
     "Logistic",
     "Mlp",
@@ -46,6 +49,7 @@ __all__ = [
     "Sinusoid",
     "StatePool",
     "Stream",
+    "StreamStack",
     "Table",
     "TableEncoder",
     "TableSummary",

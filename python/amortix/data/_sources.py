@@ -6,6 +6,7 @@ import os
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, Protocol, TypeGuard
 
 import numpy as np
@@ -111,7 +112,7 @@ def _open_arrays(path: Path) -> ArraySource:
         arrays = [loaded] if isinstance(loaded, np.ndarray) else _members(loaded)
     except FileNotFoundError as error:
         raise SourceError(f"{path} does not exist") from error
-    except (ValueError, EOFError, OSError, KeyError, zipfile.BadZipFile) as error:
+    except (ValueError, EOFError, OSError, KeyError, SyntaxError, TokenError, zipfile.BadZipFile) as error:
         raise FormatError(f"{path} is damaged, truncated or holds objects instead of numbers: {error}") from error
     if not 1 <= len(arrays) <= 2:
         raise SourceError(f"{path} must hold one array [rows, columns], or two named x and y")

@@ -95,7 +95,7 @@ impl Decoder {
         if arrays.iter().all(|array| array.len() == rows) {
             return Ok(Some(arrays));
         }
-        Err(Error::Internal("columns of a table came in batches of different sizes".into()))
+        Err(Error::Format("columns of the table have different numbers of rows: it is damaged".into()))
     }
 }
 
