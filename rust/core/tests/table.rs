@@ -21,7 +21,7 @@ fn csv(text: &str) -> (tempfile::TempDir, Result<Table>) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("t.csv");
     fs::write(&path, text).unwrap();
-    let table = Table::open(&[path.clone()], GO);
+    let table = Table::open(std::slice::from_ref(&path), GO);
     (folder, table)
 }
 
@@ -83,7 +83,7 @@ fn every_codec_reads_the_same() {
         Compression::LZ4_RAW,
     ] {
         let (_folder, path) = parquet(numbers(25), codec, 10);
-        let table = Table::open(&[path.clone()], GO).unwrap();
+        let table = Table::open(std::slice::from_ref(&path), GO).unwrap();
         assert_eq!(table.groups(), [10, 10, 5]);
         let (x, y) = read(&table, classified(&[2, 0], 3, &["c0", "c1", "c2"])).unwrap();
         let expected: Vec<f32> = (0..25).flat_map(|r| [(r % 2) as f32, r as f32 / 2.0]).collect();
@@ -99,7 +99,7 @@ fn kinds_are_told_apart() {
     let mut columns = numbers(3);
     columns.push(("day", Arc::new(Date32Array::from(vec![1, 2, 3]))));
     let (_folder, path) = parquet(columns, Compression::SNAPPY, 10);
-    let table = Table::open(&[path.clone()], GO).unwrap();
+    let table = Table::open(std::slice::from_ref(&path), GO).unwrap();
     let refused = |c: &Column| check_feature(c).map_err(|e| e.to_string()).err();
     let reasons: Vec<_> = table.columns().iter().filter_map(refused).collect();
     assert_eq!(reasons.len(), 2);
@@ -112,7 +112,7 @@ fn gaps_and_infinities_are_named() {
     let column = |values: Vec<Option<f64>>| {
         let (_folder, path) =
             parquet(vec![("a", Arc::new(Float64Array::from(values)) as ArrayRef)], Compression::SNAPPY, 2);
-        read(&Table::open(&[path.clone()], GO).unwrap(), features(&[0])).unwrap_err().to_string()
+        read(&Table::open(std::slice::from_ref(&path), GO).unwrap(), features(&[0])).unwrap_err().to_string()
     };
     assert!(
         column(vec![Some(1.0), Some(1.0), Some(1.0), None])
@@ -216,7 +216,7 @@ proptest! {
         bytes.truncate((bytes.len() as f64 * keep) as usize);
         let path = folder.path().join(if text { "d.csv" } else { "d.parquet" });
         fs::write(&path, bytes).unwrap();
-        if let Ok(table) = Table::open(&[path.clone()], GO) {
+        if let Ok(table) = Table::open(std::slice::from_ref(&path), GO) {
             for column in 0..table.columns().len() {
                 if check_feature(&table.columns()[column]).is_ok() {
                     let _ = read(&table, features(&[column]));
