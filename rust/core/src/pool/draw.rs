@@ -1,8 +1,9 @@
 //! Which slots are drawn.
 
 use crate::rng::Key;
-use crate::stream::Permutation;
 use crate::{Error, Result};
+
+use super::permutation::Permutation;
 
 /// One octave for age 0 and one for each highest bit of an age.
 const OCTAVES: usize = 65;

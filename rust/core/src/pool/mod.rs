@@ -3,6 +3,7 @@
 
 mod copy;
 mod draw;
+mod permutation;
 
 pub use copy::{gather_into, scatter_from};
 pub use draw::{draw_by_age_into, draw_into};
