@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import deque
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +14,9 @@ from amortix import _core
 from amortix.data._arrays import Floats, Integers, empty
 
 #: Bytes of rows that are gathered from an array at once: enough to keep all cores busy, few enough for their caches.
-AT_ONCE = 1 << 20
-
-
+AT_ONCE = 1 << 22
+#: What a stream yields: (x, y), or (x, y, weight) where the table has weights; y is None without a target.
+MiniBatch: TypeAlias = "tuple[Floats, Floats | None] | tuple[Floats, Floats | None, Floats]"
 Kind = Literal["numeric", "integer", "boolean", "label", "time", "other"]
 
 
@@ -36,16 +37,9 @@ class Encoder(Protocol):
         ...
 
 
-class Cursor(NamedTuple):
-    """A place in a stream: groups finished in this epoch, rows looked at in the current one, batches after that."""
-
-    epoch: int = 0
-    ordinal: int = 0
-    offset: int = 0
-    skip: int = 0
-
-
-START = Cursor()
+#: A place in a stream: epoch, groups finished in it, rows looked at in the current one, batches after that.
+Cursor: TypeAlias = tuple[int, int, int, int]
+START: Cursor = (0, 0, 0, 0)
 
 
 class Rows(NamedTuple):
@@ -58,6 +52,21 @@ class Rows(NamedTuple):
     def part(self, start: int, stop: int) -> Rows:
         """Views of some of its rows."""
         return Rows(*(None if array is None else array[start:stop] for array in self))  # type: ignore[arg-type]
+
+    def batches(self, size: int) -> Iterator[MiniBatch]:
+        """Views of ``size`` rows each, the last of what is left."""
+        x = _pieces(self.x, size)
+        y = itertools.repeat(None, -(-len(self.x) // size)) if self.y is None else _pieces(self.y, size)
+        if self.weight is None:
+            return zip(x, y, strict=True)
+        return zip(x, y, _pieces(self.weight, size), strict=True)
+
+
+def _pieces(array: Floats, size: int) -> Iterator[Floats]:
+    full = len(array) // size
+    # Rows of an array of one more dimension: nothing cuts them out faster.
+    pieces, rest = array[: full * size].reshape(full, size, *array.shape[1:]), array[full * size :]
+    return itertools.chain(pieces, [rest] if len(rest) else [])
 
 
 @dataclass(frozen=True)
@@ -118,8 +127,8 @@ class Plan:
 class Pass(Protocol):
     """Delivers mini-batches until the epochs end."""
 
-    def next(self) -> tuple[Rows, Cursor]:
-        """The next mini-batch and the place after it; empty at the end of an epoch."""
+    def next(self) -> tuple[MiniBatch | None, Cursor]:
+        """The next mini-batch, or None at the end of an epoch, and the place after it."""
         ...
 
 
@@ -143,33 +152,27 @@ class ArrayPass:
         self._reader, self._order, self._batch = reader, order, plan.size
         each = max(1, AT_ONCE // (4 * self._batch * max(1, reader.width)))
         self._rows = empty("batch", (self._batch * each,), np.int64)
-        self._ready: deque[Rows] = deque()
-        # Where the batches that are ready begin, how many of them were taken, and the place after them all.
-        self._start, self._taken = plan.cursor._replace(skip=0), 0
-        self._after = self._start
-        for _ in range(plan.cursor.skip):
+        *self._place, skip = plan.cursor
+        self._ready: Iterator[tuple[MiniBatch, Cursor]] = iter(())
+        for _ in range(skip):
             self.next()
 
-    def next(self) -> tuple[Rows, Cursor]:
-        """The next mini-batch and the place after it; empty at the end of an epoch."""
-        if not self._ready:
-            self._gather()
-        if not self._ready:
-            self._start = self._after = Cursor(self._start.epoch + 1)
-            return self._reader.empty(0), self._start
-        batch = self._ready.popleft()
-        self._taken += 1
-        if not self._ready:
-            self._start, self._taken = self._after, 0
-        return batch, self._start._replace(skip=self._taken)
+    def next(self) -> tuple[MiniBatch | None, Cursor]:
+        """The next mini-batch, or None at the end of an epoch, and the place after it."""
+        return next(self._ready, None) or self._gather()
 
-    def _gather(self) -> None:
-        epoch, ordinal, offset, _ = self._start
-        count, *place = self._order.fill_table(epoch, ordinal, offset, self._rows)
-        self._after = Cursor(epoch, *place)
-        whole = self._reader.empty(count)
-        self._reader.gather_into(self._rows[:count], whole)
-        self._ready.extend(whole.part(start, start + self._batch) for start in range(0, count, self._batch))
+    def _gather(self) -> tuple[MiniBatch | None, Cursor]:
+        epoch, ordinal, offset = self._place
+        rows, *after = self._order.fill_table(epoch, ordinal, offset, self._rows)
+        if not rows:
+            self._place = (epoch + 1, 0, 0)
+            return None, (epoch + 1, 0, 0, 0)
+        whole = self._reader.empty(rows)
+        self._reader.gather_into(self._rows[:rows], whole)
+        self._place = (epoch, after[0], after[1])
+        places: list[Cursor] = [(epoch, ordinal, offset, skip) for skip in range(1, -(-rows // self._batch))]
+        self._ready = zip(whole.batches(self._batch), [*places, (*self._place, 0)], strict=True)
+        return next(self._ready)
 
 
 class FilePass:
@@ -178,13 +181,13 @@ class FilePass:
     def __init__(self, engine: _core.Engine, plan: Plan) -> None:
         self._engine, self._size = engine, plan.size
 
-    def next(self) -> tuple[Rows, Cursor]:
-        """The next mini-batch and the place after it; empty at the end of an epoch."""
+    def next(self) -> tuple[MiniBatch | None, Cursor]:
+        """The next mini-batch, or None at the end of an epoch, and the place after it."""
         width, target, weight = self._engine.shape
         rows = Rows(
             empty("x", (self._size, width)),
             empty("y", (self._size,)) if target else None,
             empty("weight", (self._size,)) if weight else None,
         )
-        count, *place = self._engine.next_into(*rows)
-        return rows.part(0, count), Cursor(*place)
+        count, epoch, ordinal, offset = self._engine.next_into(*rows)
+        return next(rows.part(0, count).batches(self._size), None), (epoch, ordinal, offset, 0)

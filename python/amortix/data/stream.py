@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal
 
-from amortix.data._arrays import Floats, whole
-from amortix.data._passes import Cursor, Pass, Plan, Rows
+from amortix.data._arrays import whole
+from amortix.data._passes import START, Cursor, MiniBatch, Pass, Plan
 from amortix.data.table import Table
 from amortix.errors import StateError
 
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 Part = Literal["fit", "held", "all"]
 #: Raised where the same settings give another order than before: a place in one means nothing in the other.
 ORDER = 2
-#: What a stream yields: (x, y), or (x, y, weight) where the table has weights; y is None without a target.
-MiniBatch: TypeAlias = "tuple[Floats, Floats | None] | tuple[Floats, Floats | None, Floats]"
 
 
 class Stream:
@@ -95,7 +93,7 @@ class Stream:
         self._plan.order(table.groups, None)  # Names what is out of range now, not at the first batch.
         # As JSON gives them back, so that a state can be compared.
         self._settings = settings | {"shard": [index, count], "batch": self.batch, "window": window, "order": ORDER}
-        self._cursor = Cursor()
+        self._cursor = START
         self._resume = False
         self._rows: int | None = None
 
@@ -112,7 +110,7 @@ class Stream:
         return self._rows
 
     def __iter__(self) -> Iterator[Any]:
-        cursor = self._cursor if self._resume else Cursor()
+        cursor = self._cursor if self._resume else START
         self._cursor, self._resume = cursor, False
         return _Batches(self, cursor)
 
@@ -142,7 +140,8 @@ class Stream:
                 raise StateError(f"the state was saved with {name}={saved!r}, but this stream has {name}={value!r}")
         try:
             ordinal, offset, skip = state["position"]
-            cursor = Cursor(*(whole("position", number, 0) for number in (state["epoch"], ordinal, offset, skip)))
+            ordinal, offset, skip = (whole("position", number, 0) for number in (ordinal, offset, skip))
+            cursor = (whole("epoch", state["epoch"], 0), ordinal, offset, skip)
         except (TypeError, ValueError) as error:
             raise StateError(f"the stream's position cannot be read: {error}") from error
         self._cursor, self._resume = cursor, True
@@ -166,16 +165,12 @@ class _Batches:
     def __next__(self) -> MiniBatch:
         stream = self._stream
         with self._turn:
-            while self._cursor.epoch < stream.epochs:
+            while self._cursor[0] < stream.epochs:
                 # Begun with the first batch, so that an iterator that nobody uses starts no thread.
                 self._pass = self._pass or stream.begin(self._cursor)
-                rows, self._cursor = self._pass.next()
+                batch, self._cursor = self._pass.next()
                 stream._cursor = self._cursor
-                if len(rows.x) == stream.batch or (len(rows.x) and not stream.drop_last):
-                    return _plain(rows)
+                if batch is not None and not (stream.drop_last and len(batch[0]) < stream.batch):
+                    return batch
             self._pass = None
             raise StopIteration
-
-
-def _plain(rows: Rows) -> MiniBatch:
-    return (rows.x, rows.y) if rows.weight is None else (rows.x, rows.y, rows.weight)

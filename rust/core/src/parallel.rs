@@ -19,6 +19,35 @@ pub fn run<T: Send>(f: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     pool()?.install(f)
 }
 
+/// Do every piece of work, on the calling thread and on those of the pool that wake up in time.
+///
+/// Handing all of it to the pool, as `run` does, costs the time that a thread takes to wake up, which is as long as
+/// copying a few thousand rows.
+pub fn share<I>(work: I, f: impl Fn(I::Item) + Sync)
+where
+    I: ExactSizeIterator + Send,
+    I::Item: Send,
+{
+    let alone = work.len() < 2;
+    let work = Mutex::new(work);
+    let next = || work.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let drain = || {
+        while let Some(piece) = next() {
+            f(piece);
+        }
+    };
+    // A process that cannot start threads does it alone.
+    match pool() {
+        Ok(pool) if !alone => pool.in_place_scope(|scope| {
+            for _ in 1..pool.current_num_threads() {
+                scope.spawn(|_| drain());
+            }
+            drain();
+        }),
+        _ => drain(),
+    }
+}
+
 fn pool() -> Result<Arc<ThreadPool>> {
     let mut slot = POOL.lock().unwrap_or_else(PoisonError::into_inner);
     let process = std::process::id();

@@ -1,7 +1,9 @@
 //! Rows of an array in memory, of any number type and layout, as float32.
 
+use std::sync::{Mutex, PoisonError};
+
 use ndarray::ArrayView2;
-use rayon::prelude::*;
+use pulp::Arch;
 
 use crate::{Error, Result, parallel};
 
@@ -9,11 +11,12 @@ use crate::{Error, Result, parallel};
 const ALONE: usize = 1 << 16;
 
 /// A number type that a table may hold.
-pub trait Number: Copy + Sync {
+pub trait Number: std::marker::Copy + Sync {
     /// The nearest float32; infinite where it is too large.
     fn single(self) -> f32;
 
     /// All of a slice.
+    #[inline(always)]
     fn singles(from: &[Self], to: &mut [f32]) {
         from.iter().zip(to).for_each(|(from, to)| *to = from.single());
     }
@@ -24,8 +27,12 @@ impl Number for f32 {
         self
     }
 
+    #[inline(always)]
     fn singles(from: &[Self], to: &mut [f32]) {
-        to.copy_from_slice(from);
+        // Inlined vectors: a call of memcpy for each row would leave fewer rows under way at once.
+        let ((from, from_rest), (to, to_rest)) = (from.as_chunks::<16>(), to.as_chunks_mut::<16>());
+        from.iter().zip(to).for_each(|(from, to)| *to = *from);
+        from_rest.iter().zip(to_rest).for_each(|(from, to)| *to = *from);
     }
 }
 
@@ -76,42 +83,64 @@ pub fn gather_into<T: Number>(
     if out.is_empty() {
         return Ok(None);
     }
-    let copy = |(rows, out): (&[i64], &mut [f32])| copy(x, columns, rows, out);
+    let copy = |(rows, out): (&[i64], &mut [f32])| Arch::new().dispatch(Copy { x, columns, rows, out });
     if out.len() < ALONE {
         return Ok(copy((rows, out)));
     }
     let each = (ALONE / wide).max(1);
-    parallel::run(|| {
-        let work = rows.par_chunks(each).zip(out.par_chunks_mut(each * wide));
-        Ok(work.map(copy).find_map_first(|unfit| unfit))
-    })
+    // The first in the order of `out`, whichever thread finds one first.
+    let first = Mutex::new(None);
+    parallel::share(rows.chunks(each).zip(out.chunks_mut(each * wide)).enumerate(), |(place, work)| {
+        if let Some(unfit) = copy(work) {
+            let mut first = first.lock().unwrap_or_else(PoisonError::into_inner);
+            if first.as_ref().is_none_or(|&(before, _)| place < before) {
+                *first = Some((place, unfit));
+            }
+        }
+    });
+    Ok(first.into_inner().unwrap_or_else(PoisonError::into_inner).map(|(_, unfit)| unfit))
 }
 
-fn copy<T: Number>(x: ArrayView2<'_, T>, columns: &[i64], rows: &[i64], out: &mut [f32]) -> Option<Unfit> {
-    let (first, width) = (columns[0] as usize, columns.len());
-    let adjacent = columns.iter().zip(first..).all(|(&column, expected)| column as usize == expected);
-    match x.as_slice() {
-        Some(numbers) if adjacent => {
-            for (&row, to) in rows.iter().zip(out.chunks_exact_mut(width)) {
-                T::singles(&numbers[row as usize * x.ncols() + first..][..width], to);
+/// One piece of work for `pulp`, which compiles it once for each kind of vector unit.
+struct Copy<'a, T> {
+    x: ArrayView2<'a, T>,
+    columns: &'a [i64],
+    rows: &'a [i64],
+    out: &'a mut [f32],
+}
+
+impl<T: Number> pulp::NullaryFnOnce for Copy<'_, T> {
+    type Output = Option<Unfit>;
+
+    #[inline(always)]
+    fn call(self) -> Option<Unfit> {
+        let Copy { x, columns, rows, out } = self;
+        let (first, width) = (columns[0] as usize, columns.len());
+        let adjacent = columns.iter().zip(first..).all(|(&column, expected)| column as usize == expected);
+        match x.as_slice() {
+            Some(numbers) if adjacent => {
+                for (&row, to) in rows.iter().zip(out.chunks_exact_mut(width)) {
+                    T::singles(&numbers[row as usize * x.ncols() + first..][..width], to);
+                }
+            }
+            _ => {
+                for (&row, to) in rows.iter().zip(out.chunks_exact_mut(width)) {
+                    let from = x.row(row as usize);
+                    to.iter_mut().zip(columns).for_each(|(to, &column)| *to = from[column as usize].single());
+                }
             }
         }
-        _ => {
-            for (&row, to) in rows.iter().zip(out.chunks_exact_mut(width)) {
-                let from = x.row(row as usize);
-                to.iter_mut().zip(columns).for_each(|(to, &column)| *to = from[column as usize].single());
-            }
+        // Looked at afterwards, when they are in the cache: in between it would hold up the reads of the next rows.
+        if finite(out) {
+            return None;
         }
+        let place = out.iter().position(|v| !v.is_finite())?;
+        Some(Unfit { row: rows[place / width], column: place % width })
     }
-    // Looked at afterwards, when they are in the cache: in between it would hold up the reads of the next rows.
-    if finite(out) {
-        return None;
-    }
-    let place = out.iter().position(|v| !v.is_finite())?;
-    Some(Unfit { row: rows[place / columns.len()], column: place % columns.len() })
 }
 
 /// Whether all are finite, without a branch for each.
+#[inline(always)]
 fn finite(values: &[f32]) -> bool {
     const EXPONENT: u32 = 0x7F80_0000;
     values.iter().fold(true, |all, value| all & (value.to_bits() & EXPONENT != EXPONENT))

@@ -221,7 +221,7 @@ impl Order {
     /// # Errors
     /// Those of `tick`.
     pub fn count(&self, tick: &dyn Fn() -> Result<()>) -> Result<u64> {
-        if self.settings.part == Part::All || (self.cut == 0 && self.settings.part == Part::Fit) {
+        if self.keeps_all() {
             return Ok(self.shard.end - self.shard.start);
         }
         let mut total = 0;
@@ -276,7 +276,7 @@ impl Order {
 
     /// Move the rows that belong to the stream to the front; how many.
     fn kept(&self, start: u64, rows: &mut [i64]) -> usize {
-        if self.settings.part == Part::All {
+        if self.keeps_all() {
             return rows.len();
         }
         let mut count = 0;
@@ -285,6 +285,10 @@ impl Order {
             count += usize::from(self.keeps(start + rows[i] as u64));
         }
         count
+    }
+
+    fn keeps_all(&self) -> bool {
+        self.settings.part == Part::All || (self.cut == 0 && self.settings.part == Part::Fit)
     }
 
     fn keeps(&self, row: u64) -> bool {
@@ -304,15 +308,8 @@ fn share(rows: u64, index: u64, count: u64) -> u64 {
 
 /// The places that follow `first`, each plus `start`, on all cores where there are many.
 fn fill(order: &Permutation, first: u64, start: u64, rows: &mut [i64]) {
-    let split = |rows: &mut [i64]| {
-        let work = rows.par_chunks_mut(ALONE).enumerate();
-        work.for_each(|(chunk, rows)| order.fill(first + (chunk * ALONE) as u64, start, rows));
-        Ok(())
-    };
-    // A process that cannot start threads does it alone.
-    if rows.len() <= ALONE || parallel::run(|| split(rows)).is_err() {
-        order.fill(first, start, rows);
-    }
+    let work = rows.chunks_mut(ALONE).enumerate();
+    parallel::share(work, |(chunk, rows)| order.fill(first + (chunk * ALONE) as u64, start, rows));
 }
 
 #[cfg(test)]
