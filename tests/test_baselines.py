@@ -48,13 +48,13 @@ def test_running_sums_can_be_carried_over():
 
 def test_offline_baselines_stop_at_their_limit_and_say_so(monkeypatch):
     x, y = small.regression(1000)
-    fitted, notes = baselines.offline("regression", 1, lambda: batches(x, y), x, lambda raw: raw)
+    fitted, notes = baselines.offline("regression", 1, lambda: batches(x, y), x)
     assert [one.name for one in fitted] == ["hist-gradient-boosting"]
     assert fitted[0].rows == 1000
     assert notes == []
     assert metrics.regression(y, fitted[0].mean)["r2"] > 0.9
     monkeypatch.setattr(baselines, "OFFLINE_ROWS", 400)
-    fitted, notes = baselines.offline("regression", 1, lambda: batches(x, y), x, lambda raw: raw)
+    fitted, notes = baselines.offline("regression", 1, lambda: batches(x, y), x)
     assert fitted[0].rows == 400
     assert "400 rows" in notes[0]
 
@@ -62,7 +62,7 @@ def test_offline_baselines_stop_at_their_limit_and_say_so(monkeypatch):
 def test_a_class_without_rows_gets_no_probability():
     x, y = small.classification(600)
     seen = y != 1
-    fitted, _ = baselines.offline("classification", 3, lambda: batches(x[seen], y[seen]), x, lambda raw: raw)
+    fitted, _ = baselines.offline("classification", 3, lambda: batches(x[seen], y[seen]), x)
     for one in fitted:
         assert one.mean.shape == (600, 3)
         assert not one.mean[:, 1].any()
@@ -73,7 +73,7 @@ def test_without_scikit_learn_there_is_a_note(monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "sklearn", None)
-    fitted, notes = baselines.offline("regression", 1, list, np.zeros((1, 1), np.float32), lambda raw: raw)
+    fitted, notes = baselines.offline("regression", 1, list, np.zeros((1, 1), np.float32))
     assert fitted == []
     assert "amortix[sklearn]" in notes[0]
 

@@ -51,9 +51,9 @@ def test_the_suite_catches_a_learner_that_writes_into_its_state():
 @pytest.mark.parametrize("construct", CONSTRUCTORS)
 def test_limits_are_named(construct):
     learner = construct("classification")
-    query = torch.zeros(1, 2, 33) if learner.needs_queries else None
-    with pytest.raises(LearnerError, match="1 to 32 columns, not 33"):
-        learner.init(1, 33, 2, query)
+    query = torch.zeros(1, 2, 257) if learner.needs_queries else None
+    with pytest.raises(LearnerError, match="1 to 256 columns, not 257"):
+        learner.init(1, 257, 2, query)
     with pytest.raises(LearnerError, match="2 to 10 classes, not 11"):
         learner.init(1, 3, 11, None if query is None else query[..., :3])
 

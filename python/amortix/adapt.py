@@ -10,7 +10,8 @@ True
 >>> run.model().predict(x[:5]).mean.shape
 (5,)
 
-All learners step side by side over one stream of encoded mini-batches, and so do the online baselines. A
+A first reading decides how columns are encoded: numbers, labels, dates, and what is missing in them. Then all
+learners step side by side over one stream of encoded mini-batches, and so do the online baselines. A
 share of the rows is held out by a hash of the row number; the error there, at row counts evenly spaced in
 their logarithm, is the learning curve, and at the end it picks the regime that is kept. So the held-out
 rows choose among a few regimes, and that is all they do: no learner ever steps on them.
@@ -33,16 +34,18 @@ from numpy.typing import NDArray
 
 from amortix import baselines, metrics, saving
 from amortix.batch import Batch, own
-from amortix.budget import check_limits, compact, initial, new_store
+from amortix.budget import check_classes, check_width, compact, initial, new_store
+from amortix.data.encoder import EncoderSettings, TableEncoder
 from amortix.data.store import RowStore
+from amortix.data.summary import Progress as Reading
 from amortix.data.table import Table
 from amortix.errors import AmortixError, ConfigError, FormatError, LearnerError, StateError
 from amortix.learner import Task
 from amortix.model import AdaptedModel, check_state, state_arrays, state_from_arrays
 from amortix.plan import Floats, Settings, Split, check_rows, first_rows, infer_task, with_classes
 from amortix.pretrained import REGIMES, Pretrained, file_of, resolve
-from amortix.scores import ROWS, NormalScores
 from amortix.track import Progress, Result, Track
+from amortix.units import ROWS, Units
 
 
 @final
@@ -57,17 +60,17 @@ class Adaptation:
         notes: what the user should know about the results.
     """
 
-    def __init__(self, split: Split, encoder: NormalScores, tracks: Sequence[Track], store: RowStore | None):
+    def __init__(self, split: Split, units: Units, tracks: Sequence[Track], store: RowStore | None):
         self.split = split
         self.tracks = {track.learner.regime: track for track in tracks}
         self.rows = 0
         self.results: list[Result] = []
-        self.notes: list[str] = []
-        self._encoder = encoder
+        self.notes = [f"column {name!r} is left out: it {why}" for name, why in split.encoder.left_out.items()]
+        self._units = units
         self._store = store
         self._task = tracks[0].learner.task
-        self._online = baselines.online(self._task, encoder.features, _outputs(split.table))
-        self._held = _tensor(encoder.transform(split.held_x))
+        self._online = baselines.online(self._task, split.encoder.width, _outputs(split.table))
+        self._held = _tensor(split.held_x)
         self._cursor: dict[str, Any] | None = None
         self._reading = 0.0
 
@@ -79,6 +82,8 @@ class Adaptation:
         settings: Settings | None = None,
         *,
         task: Task | None = None,
+        encoder: TableEncoder | None = None,
+        reading: Reading | None = None,
     ) -> Self:
         """Set out from the learners' initial states.
 
@@ -87,9 +92,11 @@ class Adaptation:
             learners: one per regime; the name of a regime stands for its bundled learner of the task.
             settings: see `Settings`; its defaults where None.
             task: what to make of the target; by default what `infer_task` says.
+            encoder: fitted on this table or on one like it; None to read the table once and fit one of normal scores.
+            reading: called with (rows read, rows) during that.
 
         Raises:
-            SourceError: the table is too small, or its target constant.
+            SourceError: the table is too small, its target constant, or it does not fit the encoder.
             LearnerError: the learners' tasks differ, or the table has more columns or classes than they take.
             ConfigError: the budget is too small.
         """
@@ -98,13 +105,15 @@ class Adaptation:
         task = infer_task(table, task)
         table = with_classes(table) if task == "classification" else table
         origins = resolve(learners, task, _outputs(table))
-        check_limits(table, [origin.learner for origin in origins])
-        split = Split.of(table, settings)
-        encoder = NormalScores.fit(*first_rows(split.stream(), ROWS), task=task, target=str(table.target))
-        held = _tensor(encoder.transform(split.held_x))
+        check_classes(table, [origin.learner for origin in origins])
+        encoder = encoder or TableEncoder.fit(table, EncoderSettings(scale="normal"), progress=reading)
+        check_width(table, encoder, [origin.learner for origin in origins])
+        split = Split.of(table, encoder, settings)
+        units = Units() if table.classes else Units.of(first_rows(split.stream(), ROWS)[1], str(table.target))
+        held = _tensor(split.held_x)
         tracks = [Track(origin, initial(origin.learner, held, _outputs(table))) for origin in origins]
         store = new_store([origin.learner for origin in origins], encoder, settings, _outputs(table))
-        return cls(split, encoder, tracks, store)
+        return cls(split, units, tracks, store)
 
     @property
     def finished(self) -> bool:
@@ -161,22 +170,22 @@ class Adaptation:
     def _step(self, x: Floats, y: Floats | None, cursor: dict[str, Any], started: float, measure: bool) -> None:
         """Compute everything that the mini-batch changes, then change it at once."""
         assert y is not None, "rows to learn from carry their targets"
-        encoded, target = self._encoder.transform(x), self._encoder.target(y)
-        batch = Batch(_tensor(encoded), _tensor(target))
+        target = self._units.target(y)
+        batch = Batch(_tensor(x), _tensor(target))
         reading = time.perf_counter() - started
         after = [track.stepped(batch) for track in self.tracks.values()]
         points = [self._point(track, self.rows + len(x)) for track in after] if measure else []
         for baseline in self._online:
-            baseline.step(encoded, y)
+            baseline.step(x, y)
         if self._store is not None:
-            self._store.extend(encoded, target)
+            self._store.extend(x, target)
         for track, point in zip(after, points, strict=False):
             track.curve.append(point)
         self.tracks = {track.learner.regime: track for track in after}
         self.rows, self._cursor, self._reading = self.rows + len(x), cursor, self._reading + reading
 
     def _point(self, track: Track, rows: int) -> dict[str, float]:
-        return {"rows": rows} | self._score(track.forecast(self._encoder, self._held).mean)
+        return {"rows": rows} | self._score(track.forecast(self._units, self._held).mean)
 
     def _progress(self) -> Progress:
         latest = {regime: track.curve[-1] for regime, track in self.tracks.items() if track.curve}
@@ -195,13 +204,13 @@ class Adaptation:
         self.results = results
 
     def _offline(self) -> list[Result]:
-        fitted, self.notes = baselines.offline(
+        fitted, notes = baselines.offline(
             self._task,
             _outputs(self.split.table),
             self.split.stream,
             self.split.held_x,
-            self._encoder.transform,
         )
+        self.notes += notes
         return [Result(one.name, True, one.rows, one.seconds, self._score(one.mean)) for one in fitted]
 
     def _score(self, mean: NDArray[np.float64]) -> dict[str, float]:
@@ -220,8 +229,9 @@ class Adaptation:
         implicit = track.learner.needs_queries
         return AdaptedModel(
             origin=track.origin,
-            state=compact(track.learner, track.state, len(table.columns), _outputs(table)),
-            encoder=self._encoder,
+            state=compact(track.learner, track.state, self.split.encoder.width, _outputs(table)),
+            encoder=self.split.encoder,
+            units=self._units,
             store=self._store if implicit else None,
             columns=tuple(table.columns),
             target=table.target,
@@ -247,7 +257,7 @@ class Adaptation:
         if self.finished:
             self.model().save(path)
             return
-        tensors = saving.prefixed("encoder", self._encoder.tensors())
+        tensors: dict[str, NDArray] = {}
         for track in self.tracks.values():
             tensors |= state_arrays(track.learner, track.state)
         for baseline in self._online:
@@ -268,6 +278,8 @@ class Adaptation:
             "classes": None if table.classes is None else list(table.classes),
             "fingerprint": table.fingerprint,
             "settings": asdict(self.split.settings),
+            "encoder": self.split.encoder.to_json(),
+            "units": [self._units.centre, self._units.scale],
             "rows": self.rows,
             "reading": self._reading,
             "cursor": self._cursor,
@@ -306,7 +318,7 @@ class Adaptation:
 
     @classmethod
     def _restore(cls, path: Path, table: Table, meta: dict[str, Any], arrays: dict[str, NDArray]) -> Self:
-        encoder = NormalScores.from_tensors(saving.under("encoder", arrays))
+        encoder, units = TableEncoder.from_json(meta["encoder"]), Units(*meta["units"])
         tracks = []
         for regime, saved in meta["tracks"].items():
             origin = Pretrained.load(path / file_of(regime))
@@ -322,7 +334,7 @@ class Adaptation:
         store = new_store([track.learner for track in tracks], encoder, settings, _outputs(table))
         if store is not None:
             store.load_state_dict(saving.under("store", arrays))
-        adaptation = cls(Split.of(table, settings), encoder, tracks, store)
+        adaptation = cls(Split.of(table, encoder, settings), units, tracks, store)
         for track in tracks:
             check_state(track.state, initial(track.learner, adaptation._held, _outputs(table)))
         for baseline in adaptation._online:

@@ -142,16 +142,14 @@ def offline(
     outputs: int,
     rows: Callable[[], Iterable[tuple[Floats, Floats | None]]],
     held_x: Floats,
-    encode: Callable[[Floats], Floats],
 ) -> tuple[list[Fitted], list[str]]:
     """Fit the offline baselines and predict the held-out rows.
 
     Args:
         task: "regression" or "classification".
         outputs: number of classes; 1 for regression.
-        rows: opens the stream of raw fit rows anew; the targets are in their own units or class indices.
-        held_x: raw held-out rows ``[M, D]``.
-        encode: raw rows to encoded rows; trees take the raw columns, logistic regression the encoded ones.
+        rows: opens the stream of encoded fit rows anew; the targets are in their own units or class indices.
+        held_x: encoded held-out rows ``[M, D]``.
 
     Returns:
         The fitted baselines, and notes about what was left out and why.
@@ -164,18 +162,17 @@ def offline(
     x, y, notes = _gather(rows())
     reading = time.perf_counter() - opened
 
-    def fit(name: str, model: Any, view: Callable[[Floats], Floats]) -> Fitted:
+    def fit(name: str, model: Any) -> Fitted:
         start = time.perf_counter()
-        model.fit(view(x), y)
-        mean = model.predict(held_x) if task == "regression" else _probabilities(model, view(held_x), outputs)
+        model.fit(x, y)
+        mean = model.predict(held_x) if task == "regression" else _probabilities(model, held_x, outputs)
         return Fitted(name, mean, len(x), reading + time.perf_counter() - start)
 
     if task == "regression":
-        return [fit(TREES, ensemble.HistGradientBoostingRegressor(random_state=0), lambda raw: raw)], notes
-    logistic = fit("logistic", linear_model.LogisticRegression(max_iter=1000), encode)
+        return [fit(TREES, ensemble.HistGradientBoostingRegressor(random_state=0))], notes
     return [
-        logistic,
-        fit(TREES, ensemble.HistGradientBoostingClassifier(random_state=0), lambda raw: raw),
+        fit("logistic", linear_model.LogisticRegression(max_iter=1000)),
+        fit(TREES, ensemble.HistGradientBoostingClassifier(random_state=0)),
     ], notes
 
 

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from amortix.batch import State
+from amortix.data.encoder import TableEncoder
 from amortix.data.store import RowStore
 from amortix.data.table import Table
 from amortix.errors import ConfigError, LearnerError
 from amortix.learner import AbstractLearner
 from amortix.plan import Settings
-from amortix.scores import NormalScores
 
 FEWEST_STORED = 256
 """A budget that leaves room for fewer stored rows is refused."""
@@ -22,20 +22,32 @@ RESERVE = 64 * 1024
 """Bytes of a saved model set aside for its JSON and the headers of its files."""
 
 
-def check_limits(table: Table, learners: Sequence[AbstractLearner]) -> None:
-    """Refuse a table that is wider, or has more classes, than a learner takes, with `LearnerError`."""
-    features, classes = len(table.columns), len(table.classes or ())
+def check_classes(table: Table, learners: Sequence[AbstractLearner]) -> None:
+    """Refuse a target that has more classes than a learner takes, with `LearnerError`."""
+    classes = len(table.classes or ())
     for learner in learners:
-        if features > learner.max_features:
-            raise LearnerError(
-                f"the table has {features} feature columns and the {learner.regime} learner takes at most "
-                f"{learner.max_features}: drop some by --drop NAME"
-            )
         if classes > learner.max_outputs:
             raise LearnerError(
                 f"target {table.target!r} has {classes} classes and the {learner.regime} learner takes at "
                 f"most {learner.max_outputs}: merge some, or use --task regression if they are numbers"
             )
+
+
+def check_width(table: Table, encoder: TableEncoder, learners: Sequence[AbstractLearner]) -> None:
+    """Refuse a table that has more encoded columns than a learner takes, with `LearnerError`."""
+    for learner in learners:
+        if encoder.width > learner.max_features:
+            raise LearnerError(
+                f"the table's {len(table.columns)} feature columns become {encoder.width:,} encoded "
+                f"ones{_widest(encoder)}, and the {learner.regime} learner takes at most {learner.max_features}: "
+                "drop some by --drop NAME"
+            )
+
+
+def _widest(encoder: TableEncoder) -> str:
+    """The column that becomes the most, where it becomes many."""
+    name, width = max(((field.column, len(field.names())) for field in encoder.fields), key=lambda one: one[1])
+    return f" ({width} of them from {name!r})" if width > 1 else ""
 
 
 def initial(learner: AbstractLearner, held: Tensor, outputs: int) -> State:
@@ -53,14 +65,14 @@ def compact(learner: AbstractLearner, state: State, features: int, outputs: int)
 
 
 def new_store(
-    learners: Sequence[AbstractLearner], encoder: NormalScores, settings: Settings, outputs: int
+    learners: Sequence[AbstractLearner], encoder: TableEncoder, settings: Settings, outputs: int
 ) -> RowStore | None:
     """The row store that the budget allows, None where no learner needs queries.
 
     Raises:
         ConfigError: the budget is smaller than a model without rows, or than one with a few.
     """
-    row = RowStore.row_bytes(encoder.features)
+    row = RowStore.row_bytes(encoder.width)
     store = None
     for learner in learners:
         rest = settings.budget - _fixed(learner, encoder, outputs)
@@ -71,13 +83,12 @@ def new_store(
                 f"it takes at least {settings.budget - rest + least:,}"
             )
         if learner.needs_queries:
-            store = RowStore(encoder.features, bytes=rest, seed=settings.seed)
+            store = RowStore(encoder.width, bytes=rest, seed=settings.seed)
     return store
 
 
-def _fixed(learner: AbstractLearner, encoder: NormalScores, outputs: int) -> int:
+def _fixed(learner: AbstractLearner, encoder: TableEncoder, outputs: int) -> int:
     """Bytes of a saved model without its rows. A state's tensors keep their shapes, so the first tells."""
-    state = initial(learner, torch.zeros(1, 1, encoder.features), outputs)
+    state = initial(learner, torch.zeros(1, 1, encoder.width), outputs)
     tensors = [*state.tensors().values(), *learner.state_dict().values()]
-    arrays = sum(array.nbytes for array in encoder.tensors().values())
-    return RESERVE + arrays + sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    return RESERVE + len(encoder.to_json()) + sum(tensor.numel() * tensor.element_size() for tensor in tensors)

@@ -17,7 +17,7 @@ from amortix import checkpoint, report, saving
 from amortix.adapt import Adaptation
 from amortix.data.table import Table
 from amortix.errors import ConfigError, StateError
-from amortix.forecasts import check_out, predict_table, write_forecasts
+from amortix.forecasts import check_out, write_forecasts
 from amortix.model import AdaptedModel
 from amortix.plan import Settings, Task
 from amortix.pretrained import REGIMES, Pretrained
@@ -146,7 +146,7 @@ def predict(directory: Path, source: Path, out: Path, *, json: bool) -> None:
     started = time.perf_counter()
     model = AdaptedModel.load(directory)
     table = Table.open(source, columns=model.columns)
-    write_forecasts(out, model, predict_table(model, table), table.rows)
+    write_forecasts(out, model, model.predict_chunks(table), table.rows)
     seconds = time.perf_counter() - started
     if json:
         print(report.json_line({"out": str(out), "rows": table.rows, "seconds": round(seconds, 4)}))

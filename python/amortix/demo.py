@@ -17,10 +17,11 @@ from rich.console import Console
 from amortix import datasets, plot, report
 from amortix.adapt import Adaptation
 from amortix.checkpoint import write_atomically
+from amortix.data.stream import Stream
 from amortix.data.table import Table
 from amortix.errors import AmortixError
 from amortix.model import AdaptedModel
-from amortix.plan import Settings
+from amortix.plan import HELD_ROWS, Settings, first_rows
 
 
 def main() -> int:
@@ -68,10 +69,11 @@ def _round_trip(run: Adaptation) -> None:
         size = sum(file.stat().st_size for file in (Path(folder) / "model").iterdir())
         model = AdaptedModel.load(Path(folder) / "model")
     started = time.perf_counter()
-    found = model.predict(run.split.held_x)
+    held_x, held_y = first_rows(Stream(run.split.table, holdout=run.split.share, part="held"), HELD_ROWS)
+    found = model.predict(held_x)
     seconds = time.perf_counter() - started
-    error = ((found.mean - run.split.held_y) ** 2).mean()
-    r2 = 1 - error / run.split.held_y.astype("float64").var()
+    error = ((found.mean - held_y) ** 2).mean()
+    r2 = 1 - error / held_y.astype("float64").var()
     print(
         f"saved model ({model.learner.regime}): {size / 1e6:.1f} MB, "
         f"R² {r2:.4f} on the held-out rows, {len(found.mean):,} predictions in {seconds:.2f} s"

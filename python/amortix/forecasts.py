@@ -8,18 +8,16 @@ float64 ``[rows, columns]``: mean and variance, or the probabilities in the orde
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from amortix.data.stream import Stream
-from amortix.data.table import Table
 from amortix.data.writing import replacing_file
 from amortix.errors import ConfigError
-from amortix.model import CHUNK, AdaptedModel, Forecast
+from amortix.model import AdaptedModel, Forecast
 
 Columns = dict[str, NDArray[Any]]
 
@@ -32,13 +30,6 @@ def check_out(path: Path) -> None:
         raise ConfigError(f"cannot write {path}: there is no directory {path.parent}")
     if path.suffix == ".parquet":
         _pyarrow()
-
-
-def predict_table(model: AdaptedModel, table: Table) -> Iterator[Forecast]:
-    """Predictions for the rows of a table that has exactly the model's columns, in any order; in chunks."""
-    order = [table.columns.index(name) for name in model.columns]
-    for x, _ in Stream(table, batch=CHUNK, shuffle=False, part="all"):
-        yield model.predict(x[:, order])
 
 
 def write_forecasts(path: Path, model: AdaptedModel, forecasts: Iterable[Forecast], rows: int) -> None:

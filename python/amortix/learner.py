@@ -13,7 +13,7 @@ from typing import Literal, final
 from torch import Tensor, nn
 
 from amortix.batch import Batch, Prediction, State
-from amortix.contracts import AbstractAdapter, AbstractPredictor, AbstractRefiner
+from amortix.contracts import MAX_FEATURES, AbstractAdapter, AbstractPredictor, AbstractRefiner
 from amortix.errors import LearnerError
 
 Task = Literal["regression", "classification"]
@@ -33,7 +33,7 @@ class AbstractLearner(nn.Module, abc.ABC):
 
     needs_queries: bool
 
-    def __init__(self, regime: Regime, task: Task, *, max_features: int = 32, max_outputs: int = 10):
+    def __init__(self, regime: Regime, task: Task, *, max_features: int = MAX_FEATURES, max_outputs: int = 10):
         super().__init__()
         self.regime = regime
         self.task = task

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, final
@@ -13,11 +13,14 @@ from numpy.typing import NDArray
 
 from amortix import saving
 from amortix.batch import Batch, State, own
+from amortix.data.encoder import TableEncoder
 from amortix.data.store import RowStore
+from amortix.data.stream import Stream
+from amortix.data.table import Table, TableLike
 from amortix.errors import AmortixError, ArrayError, FormatError, StateError
 from amortix.learner import AbstractLearner
 from amortix.pretrained import Pretrained, file_of
-from amortix.scores import NormalScores
+from amortix.units import Units
 
 CHUNK = 4096
 """Queries that are predicted at a time: bounds the memory of `AdaptedModel.predict`."""
@@ -46,7 +49,8 @@ class AdaptedModel:
     Attributes:
         origin: the pre-trained learner.
         state: what the table taught it. Of a learner that needs queries, only what new queries start from.
-        encoder: raw columns to scores.
+        encoder: raw columns to what the learner reads.
+        units: of the target.
         store: rows that late queries are compared with; None where the state alone predicts.
         columns: names of the feature columns, in order.
         target: name of the target column, None when it had none.
@@ -57,7 +61,8 @@ class AdaptedModel:
 
     origin: Pretrained
     state: State
-    encoder: NormalScores
+    encoder: TableEncoder
+    units: Units
     store: RowStore | None
     columns: tuple[str, ...]
     target: str | None
@@ -75,36 +80,49 @@ class AdaptedModel:
         """O: 1 for regression, the number of classes otherwise."""
         return len(self.classes) if self.classes else 1
 
-    def predict(self, x: NDArray[np.floating]) -> Forecast:
-        """Predict for raw feature rows ``[M, D]``, columns in the order of ``columns``.
+    def predict(self, x: TableLike) -> Forecast:
+        """Predict for the rows of an array or of a table.
+
+        Args:
+            x: numbers ``[M, D]``, columns in the order of ``columns`` and NaN for what is missing; or a `Table`, or
+                anything that `Table.open` takes and that has those columns, such as a data frame or a path.
 
         Raises:
-            ArrayError: ``x`` has another shape, or a value that is not finite.
+            ArrayError: ``x`` has another shape.
+            SourceError: a column is missing or of another kind than those that the model learned from.
         """
-        raw = np.asarray(x, dtype=np.float32)
-        if raw.ndim != 2 or raw.shape[1] != len(self.columns):
-            names = ", ".join(self.columns)
-            raise ArrayError(f"x must have shape [M, {len(self.columns)}] ({names}), got {raw.shape}")
-        if not np.isfinite(raw).all():
-            row, column = np.argwhere(~np.isfinite(raw))[0]
-            raise ArrayError(f"x has no finite value in row {row}, column {self.columns[column]!r}: fill or drop it")
-        if not len(raw):
+        parts = list(self.predict_chunks(x))
+        if not parts:
             shape = (0, self.outputs) if self.classes else (0,)
             return Forecast(np.empty(shape), None if self.classes else np.empty(0))
-        parts = [self._predict(raw[start : start + CHUNK]) for start in range(0, len(raw), CHUNK)]
         mean = np.concatenate([part.mean for part in parts])
         variances = [part.variance for part in parts if part.variance is not None]
         return Forecast(mean, np.concatenate(variances) if variances else None)
 
-    def _predict(self, raw: Floats) -> Forecast:
-        x = own(self.encoder.transform(raw))[None]
+    def predict_chunks(self, x: TableLike) -> Iterator[Forecast]:
+        """As `predict`, up to `CHUNK` rows at a time, in their order."""
+        for encoded in self._encoded(x):
+            yield self._predict(encoded)
+
+    def _encoded(self, x: TableLike) -> Iterator[Floats]:
+        if not isinstance(x, np.ndarray):
+            table = x if isinstance(x, Table) else Table.open(x, columns=self.columns)
+            stream = Stream(table, batch=CHUNK, shuffle=False, part="all", encoder=self.encoder)
+            return (rows for rows, *_ in stream)
+        if x.ndim != 2 or x.shape[1] != len(self.columns):
+            names = ", ".join(self.columns)
+            raise ArrayError(f"x must have shape [M, {len(self.columns)}] ({names}), got {x.shape}")
+        return (self.encoder.transform(x[start : start + CHUNK]) for start in range(0, len(x), CHUNK))
+
+    def _predict(self, encoded: Floats) -> Forecast:
+        x = own(encoded)[None]
         with torch.no_grad():
             if self.store is None:
-                return forecast(self.learner, self.state, self.encoder, x)
+                return forecast(self.learner, self.state, self.units, x)
             state = self.learner.init(1, x.shape[2], self.outputs, query_x=x, like=self.state)
             for rows, targets, _ in self.store.scan(self.batch):
                 state = self.learner.step(state, Batch(own(np.array(rows))[None], own(np.array(targets))[None]))
-            return forecast(self.learner, state, self.encoder, None)
+            return forecast(self.learner, state, self.units, None)
 
     def save(self, path: str | Path) -> None:
         """Write a directory that `load` reads, whole or not at all.
@@ -121,6 +139,8 @@ class AdaptedModel:
             "target": self.target,
             "classes": None if self.classes is None else list(self.classes),
             "batch": self.batch,
+            "encoder": self.encoder.to_json(),
+            "units": [self.units.centre, self.units.scale],
             "info": dict(self.info),
         }
         with saving.replacing_directory(path) as fresh:
@@ -128,8 +148,7 @@ class AdaptedModel:
             saving.write(fresh, meta, state_arrays(self.learner, self.state) | self._parts())
 
     def _parts(self) -> dict[str, NDArray]:
-        stored = {} if self.store is None else saving.prefixed("store", self.store.state_dict())
-        return saving.prefixed("encoder", self.encoder.tensors()) | stored
+        return {} if self.store is None else saving.prefixed("store", self.store.state_dict())
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -146,11 +165,13 @@ class AdaptedModel:
         try:
             origin = Pretrained.load(path / file_of(meta["regime"]))
             stored = saving.under("store", arrays)
+            encoder = TableEncoder.from_json(meta["encoder"])
             model = cls(
                 origin=origin,
                 state=state_from_arrays(meta["regime"], arrays),
-                encoder=NormalScores.from_tensors(saving.under("encoder", arrays)),
-                store=RowStore.from_state_dict(stored, len(meta["columns"])) if stored else None,
+                encoder=encoder,
+                units=Units(*meta["units"]),
+                store=RowStore.from_state_dict(stored, encoder.width) if stored else None,
                 columns=tuple(meta["columns"]),
                 target=meta["target"],
                 classes=None if meta["classes"] is None else tuple(meta["classes"]),
@@ -166,9 +187,9 @@ class AdaptedModel:
 
     def _check(self) -> None:
         """Compare the shapes with what this table and learner need, so that damage is found at once."""
-        features = len(self.columns)
-        if self.encoder.features != features:
-            raise FormatError(f"the encoder has {self.encoder.features} columns and the model {features}")
+        if [field.column for field in self.encoder.fields] != list(self.columns):
+            raise FormatError("the encoder's columns are not those of the model")
+        features = self.encoder.width
         query = torch.zeros(1, 1, features) if self.learner.needs_queries else None
         check_state(self.state, self.learner.init(1, features, self.outputs, query_x=query))
 
@@ -183,14 +204,14 @@ def check_state(state: State, like: State) -> None:
         raise FormatError(f"the state's {wrong[0]!r} is {shape}, which does not fit the learner")
 
 
-def forecast(learner: AbstractLearner, state: State, encoder: NormalScores, x: torch.Tensor | None) -> Forecast:
+def forecast(learner: AbstractLearner, state: State, units: Units, x: torch.Tensor | None) -> Forecast:
     """Predict at encoded ``x`` ``[1, M, D]`` (None: the state's own queries), in the target's units."""
     found = learner.predict(state) if x is None else learner.predict(state, x)
     mean = found.mean[0].cpu().numpy()
     if learner.task == "classification":
         return Forecast(mean.astype(np.float64))
     variance = None if found.variance is None else found.variance[0, :, 0].cpu().numpy()
-    return Forecast(*encoder.inverse(mean[:, 0], variance))
+    return Forecast(*units.inverse(mean[:, 0], variance))
 
 
 def state_arrays(learner: AbstractLearner, state: State) -> dict[str, NDArray]:

@@ -8,6 +8,7 @@ from typing import Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from amortix.data.encoder import TableEncoder
 from amortix.data.stream import Stream
 from amortix.data.table import Table
 from amortix.errors import ConfigError, SourceError
@@ -54,7 +55,9 @@ class Settings:
 
 
 def check_rows(table: Table) -> None:
-    """Refuse a table that is too short to be parted, with `SourceError`."""
+    """Refuse a table that is too short to be parted, or whose rows have weights, with `SourceError`."""
+    if table.weight is not None:
+        raise SourceError(f"learners do not weigh rows yet: open the table without the weight {table.weight!r}")
     if table.rows < FEWEST_ROWS:
         plural = "row" if table.rows == 1 else "rows"
         raise SourceError(
@@ -69,14 +72,16 @@ class Split:
 
     Attributes:
         table: with a target; class indices for classification.
+        encoder: makes of its columns what learners read.
         settings: the batch size and the order of the rows to learn from.
         share: of the rows that the hash holds out.
-        held_x: held-out rows, raw, ``[M, D]``.
+        held_x: held-out rows, encoded, ``[M, D]``.
         held_y: their targets, ``[M]``.
         rows: number of rows to learn from.
     """
 
     table: Table
+    encoder: TableEncoder
     settings: Settings
     share: float
     held_x: Floats
@@ -84,17 +89,17 @@ class Split:
     rows: int
 
     @classmethod
-    def of(cls, table: Table, settings: Settings) -> Self:
+    def of(cls, table: Table, encoder: TableEncoder, settings: Settings) -> Self:
         """Part a table of at least `FEWEST_ROWS` rows."""
         share = min(settings.holdout, HELD_ROWS / table.rows)
-        while (held := _stream(table, settings, share, "held")).rows < FEWEST_ROWS // 5:
+        while (held := _stream(table, encoder, settings, share, "held")).rows < FEWEST_ROWS // 5:
             share = (1 + share) / 2
         x, y = first_rows(held, HELD_ROWS)
-        return cls(table, settings, share, x, y, _stream(table, settings, share, "fit").rows)
+        return cls(table, encoder, settings, share, x, y, _stream(table, encoder, settings, share, "fit").rows)
 
     def stream(self) -> Stream:
         """The rows to learn from, shuffled, in mini-batches."""
-        return _stream(self.table, self.settings, self.share, "fit")
+        return _stream(self.table, self.encoder, self.settings, self.share, "fit")
 
     def schedule(self) -> set[int]:
         """Row counts at which the learning curve is measured: the end, and none shortly before it."""
@@ -144,5 +149,7 @@ def first_rows(stream: Stream, rows: int) -> tuple[Floats, Floats]:
     return np.concatenate(xs)[:rows], np.concatenate(ys)[:rows]
 
 
-def _stream(table: Table, settings: Settings, share: float, part: Literal["fit", "held"]) -> Stream:
-    return Stream(table, batch=settings.batch, seed=settings.seed, holdout=share, part=part)
+def _stream(
+    table: Table, encoder: TableEncoder, settings: Settings, share: float, part: Literal["fit", "held"]
+) -> Stream:
+    return Stream(table, batch=settings.batch, seed=settings.seed, holdout=share, part=part, encoder=encoder)

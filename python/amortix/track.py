@@ -12,7 +12,7 @@ from amortix.batch import Batch, State
 from amortix.learner import AbstractLearner
 from amortix.model import Forecast, forecast
 from amortix.pretrained import Pretrained
-from amortix.scores import NormalScores
+from amortix.units import Units
 
 
 @dataclass
@@ -43,10 +43,10 @@ class Track:
             state = self.learner.step(self.state, batch)
         return Track(self.origin, state, self.seconds + time.perf_counter() - started, self.curve)
 
-    def forecast(self, encoder: NormalScores, held: Tensor) -> Forecast:
+    def forecast(self, units: Units, held: Tensor) -> Forecast:
         """Predictions for the encoded held-out rows ``[1, M, D]``, which a query state already has."""
         with torch.no_grad():
-            return forecast(self.learner, self.state, encoder, None if self.learner.needs_queries else held)
+            return forecast(self.learner, self.state, units, None if self.learner.needs_queries else held)
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,10 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-from amortix.contracts import AbstractPredictor
+from amortix.contracts import MAX_FEATURES, AbstractPredictor
 
 _SEED = 20_25_10  # the frequencies are a constant of the method: the same in training, use and after loading
+_BLOCK = 32  # columns that are drawn together
 _DEGREES = (1, 5)  # Matérn-1/2 for edges and steps, Matérn-5/2 for what is smooth
 
 
@@ -33,7 +34,7 @@ class SpectralPredictor(AbstractPredictor):
 
     frequencies: Tensor
 
-    def __init__(self, size: int = 128, *, max_features: int = 32):
+    def __init__(self, size: int = 128, *, max_features: int = MAX_FEATURES):
         super().__init__()
         self.max_features = max_features
         self.log_scale = nn.Parameter(torch.zeros(len(_DEGREES)))
@@ -43,7 +44,6 @@ class SpectralPredictor(AbstractPredictor):
     def resize(self, size: int) -> None:
         """Set the number of spectral features S, a multiple of four. States made before no longer fit."""
         per_density = size // (2 * len(_DEGREES))
-        # One generator per density: a larger size extends the smaller one's frequencies.
         drawn = [_draw(per_density, self.max_features, degree) for degree in _DEGREES]
         self.frequencies = torch.stack(drawn)
 
@@ -71,8 +71,16 @@ class SpectralPredictor(AbstractPredictor):
 
 
 def _draw(count: int, dimensions: int, degrees: int) -> Tensor:
-    generator = torch.Generator().manual_seed(_SEED + degrees)
-    rows = [torch.randn(dimensions + degrees, generator=generator, dtype=torch.float64) for _ in range(count)]
-    normal = torch.stack(rows) if rows else torch.empty(0, dimensions + degrees, dtype=torch.float64)
-    radius = normal[:, dimensions:].square().mean(1, keepdim=True).sqrt()
-    return (normal[:, :dimensions] / radius.clamp_min(1e-3)).float()
+    """Frequencies ``[count, dimensions]`` that more of either only extends."""
+    blocks = [_normals(count, _BLOCK + degrees * (not start), degrees, start) for start in range(0, dimensions, _BLOCK)]
+    # The first block's last columns are those of the radius.
+    radius = blocks[0][:, _BLOCK:].square().mean(1, keepdim=True).sqrt()
+    normal = torch.cat([block[:, :_BLOCK] for block in blocks], dim=1)[:, :dimensions]
+    return (normal / radius.clamp_min(1e-3)).float()
+
+
+def _normals(count: int, width: int, degrees: int, start: int) -> Tensor:
+    # One generator for each density and block of columns, one draw for each row.
+    generator = torch.Generator().manual_seed(_SEED + degrees + 1_000_003 * start)
+    rows = [torch.randn(width, generator=generator, dtype=torch.float64) for _ in range(count)]
+    return torch.stack(rows) if rows else torch.empty(0, width, dtype=torch.float64)
