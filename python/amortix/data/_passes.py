@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
@@ -28,7 +29,8 @@ class Encoder(Protocol):
         """Columns of x."""
         ...
 
-    def coded(self) -> list[_core.Code]:
+    @cached_property
+    def codes(self) -> list[_core.Code]:
         """One code for each feature."""
         ...
 
