@@ -107,7 +107,7 @@ def version(
 def adapt(
     table: Annotated[
         Path | None,
-        typer.Argument(metavar="TABLE", help="Parquet, CSV, .npy or .npz; with --resume not needed."),
+        typer.Argument(metavar="TABLE", help="Parquet, Arrow, CSV, .npy or .npz; with --resume not needed."),
     ] = None,
     target: Annotated[str | None, typer.Option(help="The column to predict.")] = None,
     drop: Annotated[list[str] | None, typer.Option(help="A column to leave out; may be repeated.")] = None,

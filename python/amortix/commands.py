@@ -15,6 +15,7 @@ from rich.console import Console
 
 from amortix import checkpoint, report, saving
 from amortix.adapt import Adaptation
+from amortix.data.encoder import TableEncoder
 from amortix.data.table import Table
 from amortix.errors import ConfigError, StateError
 from amortix.forecasts import check_out, write_forecasts
@@ -92,7 +93,8 @@ def _begin(request: AdaptRequest) -> Adaptation:
         budget=request.budget,
         offline=request.baselines,
     )
-    return Adaptation.start(table, _learners(request), settings, task=_TASKS[request.task])
+    with report.counting_bar("rows read", shown=not request.json) as reading:
+        return Adaptation.start(table, _learners(request), settings, task=_TASKS[request.task], reading=reading)
 
 
 def _same_table(directory: Path, source: Path) -> Table:
@@ -271,6 +273,8 @@ def _description(directory: Path) -> Iterator[dict[str, Any]]:
     size = sum(file.stat().st_size for file in directory.iterdir())
     inner = meta.pop("info", {})
     results = inner.pop("results", [])
+    encoder = TableEncoder.from_json(meta.pop("encoder"))
+    meta["encoded"] = len(encoder.columns)
     yield {**meta, **inner, "bytes": size}
     for result in results:
         yield {key: result[key] for key in ("regime", "baseline", "rows", "seconds")} | result["metrics"]
