@@ -4,8 +4,12 @@ from pathlib import Path
 
 import numpy as np
 
+from amortix.adapt import Adaptation
+from amortix.data.stream import Stream
+from amortix.plan import HELD_ROWS, Settings, first_rows
 from amortix.pretrained import REGIMES, Pretrained
 
+SETTINGS = Settings(batch=128)
 SIZES = {
     "parametric": {},
     "explicit": {"size": 32, "sample": 64, "ascent": 4},
@@ -66,3 +70,22 @@ def write_parquet(path: Path, x, y, *, names=None, target="y", group=400):
     table = pa.table({**{name: x[:, i] for i, name in enumerate(names)}, target: y})
     parquet.write_table(table, path, row_group_size=group)
     return path
+
+
+def adapted(table, learners, settings=SETTINGS, **options):
+    adaptation = Adaptation.start(table, learners, settings, **options)
+    assert adaptation.run()
+    return adaptation
+
+
+def raw_held(run):
+    """The held-out rows as they are in the table."""
+    split = run.split
+    settings = {"batch": split.settings.batch, "seed": split.settings.seed}
+    return first_rows(Stream(split.table, holdout=split.share, part="held", **settings), HELD_ROWS)[0]
+
+
+def stop_after(batches):
+    """A `stop` that says so after that many mini-batches."""
+    left = iter([False] * (batches - 1) + [True])
+    return lambda: next(left)

@@ -39,7 +39,7 @@ DIRECTIONS = {
     "checkpoint": ("checkpoint", "errors learner regimes"),
     "conformance": ("testing", "batch learner"),
     "meta": ("training evaluation oracles", "errors data batch numerics learner checkpoint"),
-    "tabular": ("units metrics baselines", "errors data"),
+    "tabular": ("units metrics stacking baselines", "errors data"),
     "files": ("saving datasets", "core errors data"),
     "adaptation": (
         "adapt plan track model budget forecasts pretrained",

@@ -47,23 +47,25 @@ def model(tmp_path, table, learners):
 
 def test_json_of_all_regimes_and_baselines(table, learners):
     rows = rows_of(amortix("adapt", table, "--target", "y", "--regime", "all", "--json", *learners))
-    assert [row["regime"] for row in rows[:3]] == ["parametric", "explicit", "implicit"]
-    assert {row["regime"] for row in rows[3:]} == {"mean", "ridge", "hist-gradient-boosting"}
+    assert [row["regime"] for row in rows[:4]] == ["parametric", "explicit", "implicit", "auto"]
+    assert {row["regime"] for row in rows[4:]} == {"mean", "ridge", "hist-gradient-boosting"}
     for row in rows:
         assert list(row)[:6] == ["regime", "rows", "seconds", "rows_per_s", "metric", "score"]
         assert row["metric"] == "r2"
         assert row["rows"] == rows[0]["rows"] > 1000
         assert row["rows_per_s"] > 0
-        assert row["baseline"] == (row["regime"] not in REGIMES)
-    chosen = [row for row in rows if row["selected"]]
-    assert len(chosen) == 1
-    assert chosen[0]["score"] == max(row["score"] for row in rows[:3])
+        assert row["baseline"] == (row["regime"] not in REGIMES | {"auto"})
+    assert [row["regime"] for row in rows if row["selected"]] == ["auto"]
+    assert set(rows[3]["weights"]) == REGIMES
 
 
-def test_json_of_the_best_and_of_one_regime(table, learners):
-    best = rows_of(amortix("adapt", table, "--target", "y", "--json", *learners))
+def test_json_of_the_mixture_the_best_and_of_one_regime(table, learners):
+    mixed = rows_of(amortix("adapt", table, "--target", "y", "--json", *learners))
+    assert [row["regime"] for row in mixed] == ["auto"]
+    assert mixed[0]["selected"]
+    best = rows_of(amortix("adapt", table, "--target", "y", "--regime", "best", "--json", *learners))
     assert len(best) == 1
-    assert best[0]["selected"]
+    assert best[0]["regime"] in REGIMES
     one = rows_of(amortix("adapt", table, "--target", "y", "--regime", "parametric", "--json", *learners))
     assert [row["regime"] for row in one] == ["parametric"]
 
@@ -73,7 +75,7 @@ def test_json_of_classification(tmp_path):
     table = small.write_csv(tmp_path / "t.csv", x, np.array(["low", "mid", "high"])[y])
     options = small.learner_files(tmp_path, "classification")
     rows = rows_of(amortix("adapt", table, "--target", "y", "--regime", "all", "--json", *options))
-    assert {row["regime"] for row in rows} == REGIMES | {"majority", "logistic", "hist-gradient-boosting"}
+    assert {row["regime"] for row in rows} == REGIMES | {"auto", "majority", "logistic", "hist-gradient-boosting"}
     for row in rows:
         assert row["metric"] == "accuracy"
         assert 0 <= row["score"] <= 1
@@ -84,7 +86,9 @@ def test_the_table_for_people_marks_the_choice(table, learners):
     shown = amortix("adapt", table, "--target", "y", "--regime", "all", *learners).stdout
     assert "✓" in shown
     assert "ridge" in shown
-    assert "held-out rows, which also made the choice" in shown
+    assert "✓ auto: a mixture of" in shown
+    best = amortix("adapt", table, "--target", "y", "--regime", "best", *learners).stdout
+    assert "held-out rows, which also made the choice" in best
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".npy", ".parquet"])

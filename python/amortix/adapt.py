@@ -13,8 +13,8 @@ True
 A first reading decides how columns are encoded: numbers, labels, dates, and what is missing in them. Then all
 learners step side by side over one stream of encoded mini-batches, and so do the online baselines. A
 share of the rows is held out by a hash of the row number; the error there, at row counts evenly spaced in
-their logarithm, is the learning curve, and at the end it picks the regime that is kept. So the held-out
-rows choose among a few regimes, and that is all they do: no learner ever steps on them.
+their logarithm, is the learning curve, and at the end the forecasts there give the weights of the regimes in a
+mixture (`AUTO`) or pick one of them. That is all the held-out rows do: no learner ever steps on them.
 
 Everything between two mini-batches can be saved: `save` and `resume` go on bitwise as if never interrupted.
 """
@@ -32,7 +32,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from amortix import baselines, metrics, saving
+from amortix import baselines, metrics, saving, stacking
 from amortix.batch import Batch, own
 from amortix.budget import check_classes, check_width, compact, initial, new_store
 from amortix.data.encoder import EncoderSettings, TableEncoder
@@ -41,11 +41,14 @@ from amortix.data.summary import Progress as Reading
 from amortix.data.table import Table
 from amortix.errors import AmortixError, ConfigError, FormatError, LearnerError, StateError
 from amortix.learner import Task
-from amortix.model import AdaptedModel, check_state, state_arrays, state_from_arrays
+from amortix.model import AdaptedModel, Member, check_state, state_arrays, state_from_arrays
 from amortix.plan import Floats, Settings, Split, check_rows, first_rows, infer_task, with_classes
 from amortix.pretrained import REGIMES, Pretrained, file_of, resolve
 from amortix.track import Progress, Result, Track
 from amortix.units import ROWS, Units
+
+AUTO = "auto"
+"""The name of the mixture of all regimes that were adapted."""
 
 
 @final
@@ -71,6 +74,7 @@ class Adaptation:
         self._task = tracks[0].learner.task
         self._online = baselines.online(self._task, split.encoder.width, _outputs(split.table))
         self._held = _tensor(split.held_x)
+        self._weights: dict[str, float] = {}
         self._cursor: dict[str, Any] | None = None
         self._reading = 0.0
 
@@ -122,14 +126,14 @@ class Adaptation:
 
     @property
     def best(self) -> str:
-        """The regime with the best score on the held-out rows, once finished.
+        """The one regime with the best score on the held-out rows, once finished.
 
         Raises:
             StateError: not finished.
             LearnerError: no regime has a finite score.
         """
         name = metrics.SCORE[self._task]
-        scores = {r.regime: r.metrics[name] for r in self.results if not r.baseline}
+        scores = {r.regime: r.metrics[name] for r in self.results if r.regime in self.tracks}
         if not scores:
             raise StateError("the adaptation has not finished: call run() first")
         ranked = {regime: score for regime, score in scores.items() if math.isfinite(score)}
@@ -192,11 +196,17 @@ class Adaptation:
         return Progress(self.rows, self.split.rows, -(-self.rows // self.split.settings.batch), latest)
 
     def _finish(self) -> None:
-        results = []
+        results, forecasts = [], [track.forecast(self._units, self._held) for track in self.tracks.values()]
+        weights = stacking.weights(self._task, self.split.held_y, forecasts)
+        self._weights = dict(zip(self.tracks, weights.tolist(), strict=True))
         for regime, track in self.tracks.items():
             last = {name: value for name, value in track.curve[-1].items() if name != "rows"}
             seconds = self._reading + track.seconds
             results.append(Result(regime, False, self.rows, seconds, last, tuple(track.curve)))
+        if len(results) > 1:
+            seconds = self._reading + sum(track.seconds for track in self.tracks.values())
+            found = self._score(stacking.mixture(forecasts, weights).mean)
+            results.append(Result(AUTO, False, self.rows, seconds, found, weights=self._weights))
         for baseline in self._online:
             found = self._score(baseline.predict(self._held[0].numpy()))
             results.append(Result(baseline.name, True, self.rows, self._reading, found))
@@ -217,19 +227,16 @@ class Adaptation:
         return metrics.measure(self._task, self.split.held_y, mean)
 
     def model(self, regime: str | None = None) -> AdaptedModel:
-        """The adapted model of a regime, by default of the best one; at any time for a named regime.
+        """The adapted model: by default, and for `AUTO`, the mixture once finished; at any time that of a regime.
 
         Raises:
             ConfigError: the regime was not adapted.
+            StateError: the mixture is asked for and the adaptation has not finished.
         """
-        regime = self.best if regime is None else regime
-        if regime not in self.tracks:
-            raise ConfigError(f"regime {regime!r} was not adapted, only {', '.join(self.tracks)}")
-        track, table = self.tracks[regime], self.split.table
-        implicit = track.learner.needs_queries
+        table, members = self.split.table, self._members(regime)
+        implicit = any(member.learner.needs_queries for member in members)
         return AdaptedModel(
-            origin=track.origin,
-            state=compact(track.learner, track.state, self.split.encoder.width, _outputs(table)),
+            members=members,
             encoder=self.split.encoder,
             units=self._units,
             store=self._store if implicit else None,
@@ -245,8 +252,21 @@ class Adaptation:
             },
         )
 
+    def _members(self, regime: str | None) -> tuple[Member, ...]:
+        if regime in (None, AUTO):
+            if not self.finished:
+                raise StateError("the adaptation has not finished: call run() first, or name a regime")
+            shares = {name: weight for name, weight in self._weights.items() if weight > 0}
+        elif regime in self.tracks:
+            shares = {regime: 1.0}
+        else:
+            raise ConfigError(f"regime {regime!r} was not adapted, only {', '.join(self.tracks)}")
+        width, outputs = self.split.encoder.width, _outputs(self.split.table)
+        chosen = [(self.tracks[name], weight) for name, weight in shares.items()]
+        return tuple(Member(t.origin, compact(t.learner, t.state, width, outputs), weight) for t, weight in chosen)
+
     def save(self, path: str | Path) -> None:
-        """Write a directory, whole or not at all: the best model once finished, else all that `resume` needs.
+        """Write a directory, whole or not at all: `model` once finished, else all that `resume` needs.
 
         The budget bounds the finished model. An unfinished adaptation also holds the other regimes and the
         state of the held-out queries, and may be larger.

@@ -70,25 +70,21 @@ def new_store(
     """The row store that the budget allows, None where no learner needs queries.
 
     Raises:
-        ConfigError: the budget is smaller than a model without rows, or than one with a few.
+        ConfigError: the budget is smaller than a model of all learners without rows, or with a few where it needs them.
     """
-    row = RowStore.row_bytes(encoder.width)
-    store = None
-    for learner in learners:
-        rest = settings.budget - _fixed(learner, encoder, outputs)
-        least = FEWEST_STORED * row if learner.needs_queries else 0
-        if rest < least:
-            raise ConfigError(
-                f"a budget of {settings.budget:,} bytes is too small for the {learner.regime} model: "
-                f"it takes at least {settings.budget - rest + least:,}"
-            )
-        if learner.needs_queries:
-            store = RowStore(encoder.width, bytes=rest, seed=settings.seed)
-    return store
+    row, stores = RowStore.row_bytes(encoder.width), any(learner.needs_queries for learner in learners)
+    fixed = RESERVE + len(encoder.to_json()) + sum(_bytes(learner, encoder.width, outputs) for learner in learners)
+    least = fixed + FEWEST_STORED * row * stores
+    if settings.budget < least:
+        raise ConfigError(
+            f"a budget of {settings.budget:,} bytes is too small for a model of "
+            f"{' and '.join(learner.regime for learner in learners)}: it takes at least {least:,}"
+        )
+    return RowStore(encoder.width, bytes=settings.budget - fixed, seed=settings.seed) if stores else None
 
 
-def _fixed(learner: AbstractLearner, encoder: TableEncoder, outputs: int) -> int:
-    """Bytes of a saved model without its rows. A state's tensors keep their shapes, so the first tells."""
-    state = initial(learner, torch.zeros(1, 1, encoder.width), outputs)
+def _bytes(learner: AbstractLearner, features: int, outputs: int) -> int:
+    """Bytes of a saved learner and its state without rows. A state's tensors keep their shapes, so the first tells."""
+    state = initial(learner, torch.zeros(1, 1, features), outputs)
     tensors = [*state.tensors().values(), *learner.state_dict().values()]
-    return RESERVE + len(encoder.to_json()) + sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

@@ -30,6 +30,7 @@ app = typer.Typer(
 class RegimeChoice(StrEnum):
     """What `amortix adapt --regime` takes."""
 
+    auto = "auto"
     best = "best"
     all = "all"
     parametric = "parametric"
@@ -114,8 +115,8 @@ def adapt(
     task: Annotated[TaskChoice, typer.Option(help="What to make of the target.")] = TaskChoice.auto,
     regime: Annotated[
         RegimeChoice,
-        typer.Option(help="One regime, the best of the three on held-out rows, or all compared."),
-    ] = RegimeChoice.best,
+        typer.Option(help="A mixture of all three, the best of them on held-out rows, one, or all compared."),
+    ] = RegimeChoice.auto,
     learner: Annotated[
         list[Path] | None,
         typer.Option(help="Weights to use in the place of a regime's bundled ones; repeatable."),

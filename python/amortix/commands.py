@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 
 from amortix import checkpoint, report, saving
-from amortix.adapt import Adaptation
+from amortix.adapt import AUTO, Adaptation
 from amortix.data.encoder import TableEncoder
 from amortix.data.table import Table
 from amortix.errors import ConfigError, StateError
@@ -68,13 +68,13 @@ def adapt(request: AdaptRequest, stop: Callable[[], bool]) -> bool:
         # First what was found: a disk that fills while saving must not lose it.
         _show(adaptation, request)
     if request.save is not None:
-        adaptation.save(request.save)
+        (adaptation.model(_kept(adaptation, request)) if finished else adaptation).save(request.save)
     if not finished:
         _say(_interrupted(adaptation, request.save))
         return False
     if request.save is not None and not request.json:
         size = sum(file.stat().st_size for file in request.save.iterdir())
-        print(f"saved the {adaptation.best} model to {request.save} ({size / 1e6:.1f} MB)")
+        print(f"saved the {_kept(adaptation, request)} model to {request.save} ({size / 1e6:.1f} MB)")
     if request.plot is not None:
         plot.plot_curves(adaptation.results, request.plot, title=_title(adaptation))
     return True
@@ -109,7 +109,7 @@ def _learners(request: AdaptRequest) -> Sequence[str | Pretrained]:
     given = {one.learner.regime: one for one in map(Pretrained.load, request.learners)}
     if len(given) < len(request.learners):
         raise ConfigError("--learner: two files of the same regime; give one per regime")
-    wanted = REGIMES if request.regime in ("best", "all") else (request.regime,)
+    wanted = (request.regime,) if request.regime in REGIMES else REGIMES
     return [given.get(regime, regime) for regime in wanted]
 
 
@@ -126,20 +126,29 @@ def _title(adaptation: Adaptation) -> str:
     return f"{name}: {table.target}, {len(adaptation.split.held_y):,} rows held out"
 
 
+def _kept(adaptation: Adaptation, request: AdaptRequest) -> str:
+    """What is saved: the mixture, unless one regime was asked for, or the best one."""
+    return AUTO if len(adaptation.tracks) > 1 and request.regime != "best" else adaptation.best
+
+
 def _show(adaptation: Adaptation, request: AdaptRequest) -> None:
-    best = adaptation.best
+    kept = _kept(adaptation, request)
     for note in adaptation.notes:
         _say(note)
     if request.json:
-        chosen = [r for r in adaptation.results if request.regime != "best" or r.baseline or r.regime == best]
+        chosen = [r for r in adaptation.results if request.regime == "all" or r.baseline or r.regime == kept]
         for result in chosen:
             if request.baselines or not result.baseline:
-                print(report.json_line(report.result_row(result, selected=result.regime == best)))
+                print(report.json_line(report.result_row(result, selected=result.regime == kept)))
         return
     shown = [r for r in adaptation.results if request.baselines or not r.baseline]
-    Console().print(report.result_grid(shown, best, title=_title(adaptation)))
-    if len(adaptation.tracks) > 1:
-        print(f"✓ {best}: best on the held-out rows, which also made the choice")
+    Console().print(report.result_grid(shown, kept, title=_title(adaptation)))
+    if kept == AUTO:
+        weights = next(result.weights for result in adaptation.results if result.regime == AUTO)
+        parts = ", ".join(f"{weight:.2f} {regime}" for regime, weight in weights.items() if weight)
+        print(f"✓ {AUTO}: a mixture of {parts}; the weights were found on the held-out rows")
+    elif len(adaptation.tracks) > 1:
+        print(f"✓ {kept}: best on the held-out rows, which also made the choice")
 
 
 def predict(directory: Path, source: Path, out: Path, *, json: bool) -> None:

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from amortix.batch import Batch, Prediction, State
 
-
 #: Columns that learners take by default. Nothing is trained for their number: a wide table costs time and memory.
 MAX_FEATURES = 256
 

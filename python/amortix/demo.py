@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 
 from amortix import datasets, plot, report
-from amortix.adapt import Adaptation
+from amortix.adapt import AUTO, Adaptation
 from amortix.checkpoint import write_atomically
 from amortix.data.stream import Stream
 from amortix.data.table import Table
@@ -52,18 +52,18 @@ def demonstrate(picture: Path) -> str:
     held = len(run.split.held_y)
     title = f"California housing: one pass over {run.rows:,} rows, {held:,} held out"
     console = Console()
-    console.print(report.result_grid(run.results, run.best, title=title))
+    console.print(report.result_grid(run.results, AUTO, title=title))
     for note in run.notes:
         console.print(note)
     _round_trip(run)
     plot.plot_curves(run.results, picture, title=f"California housing, {held:,} rows held out")
     print(f"drew {picture}; {time.perf_counter() - started:.0f} s in all")
-    rows = (report.result_row(result, selected=result.regime == run.best) for result in run.results)
+    rows = (report.result_row(result, selected=result.regime == AUTO) for result in run.results)
     return "".join(report.json_line(row) + "\n" for row in rows)
 
 
 def _round_trip(run: Adaptation) -> None:
-    """Save the best model, load it, and show that it predicts without the table."""
+    """Save the mixture, load it, and show that it predicts without the table."""
     with tempfile.TemporaryDirectory() as folder:
         run.save(Path(folder) / "model")
         size = sum(file.stat().st_size for file in (Path(folder) / "model").iterdir())
@@ -75,7 +75,7 @@ def _round_trip(run: Adaptation) -> None:
     error = ((found.mean - held_y) ** 2).mean()
     r2 = 1 - error / held_y.astype("float64").var()
     print(
-        f"saved model ({model.learner.regime}): {size / 1e6:.1f} MB, "
+        f"saved model ({', '.join(model.regimes)}): {size / 1e6:.1f} MB, "
         f"R² {r2:.4f} on the held-out rows, {len(found.mean):,} predictions in {seconds:.2f} s"
     )
 

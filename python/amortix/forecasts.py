@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from amortix.data.writing import replacing_file
 from amortix.errors import ConfigError
-from amortix.model import AdaptedModel, Forecast
+from amortix.model import AdaptedModel
+from amortix.stacking import Forecast
 
 Columns = dict[str, NDArray[Any]]
 

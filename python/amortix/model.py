@@ -20,6 +20,7 @@ from amortix.data.table import Table, TableLike
 from amortix.errors import AmortixError, ArrayError, FormatError, StateError
 from amortix.learner import AbstractLearner
 from amortix.pretrained import Pretrained, file_of
+from amortix.stacking import Forecast, mixture
 from amortix.units import Units
 
 CHUNK = 4096
@@ -28,17 +29,25 @@ CHUNK = 4096
 Floats = NDArray[np.float32]
 
 
+@final
 @dataclass(frozen=True)
-class Forecast:
-    """Predictions for M rows, in the target's own units.
+class Member:
+    """A learner with what a table taught it, and its share in the model's predictions.
 
     Attributes:
-        mean: ``[M]`` for regression; class probabilities ``[M, O]`` for classification.
-        variance: of a new observation, ``[M]``; None for classification.
+        origin: the pre-trained learner.
+        state: of a learner that needs queries, only what new queries start from.
+        weight: 0 .. 1; those of all members sum to one.
     """
 
-    mean: NDArray[np.float64]
-    variance: NDArray[np.float64] | None = None
+    origin: Pretrained
+    state: State
+    weight: float = 1.0
+
+    @property
+    def learner(self) -> AbstractLearner:
+        """The learner that the state belongs to."""
+        return self.origin.learner
 
 
 @final
@@ -47,11 +56,10 @@ class AdaptedModel:
     """What is left of a table: a learner's state, its encoder and, for the implicit regime, a store of rows.
 
     Attributes:
-        origin: the pre-trained learner.
-        state: what the table taught it. Of a learner that needs queries, only what new queries start from.
-        encoder: raw columns to what the learner reads.
+        members: one learner, or several of different regimes that predict together (`amortix.stacking`).
+        encoder: raw columns to what learners read.
         units: of the target.
-        store: rows that late queries are compared with; None where the state alone predicts.
+        store: rows that late queries are compared with; None where the states alone predict.
         columns: names of the feature columns, in order.
         target: name of the target column, None when it had none.
         classes: the class labels in the order of the probabilities; None for regression.
@@ -59,8 +67,7 @@ class AdaptedModel:
         info: how the model came about: rows, settings, scores, the curve.
     """
 
-    origin: Pretrained
-    state: State
+    members: tuple[Member, ...]
     encoder: TableEncoder
     units: Units
     store: RowStore | None
@@ -71,9 +78,14 @@ class AdaptedModel:
     info: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def learner(self) -> AbstractLearner:
-        """The learner that the state belongs to."""
-        return self.origin.learner
+    def task(self) -> str:
+        """``"regression"`` or ``"classification"``."""
+        return self.members[0].learner.task
+
+    @property
+    def regimes(self) -> dict[str, float]:
+        """The members' weights by regime."""
+        return {member.learner.regime: member.weight for member in self.members}
 
     @property
     def outputs(self) -> int:
@@ -117,12 +129,17 @@ class AdaptedModel:
     def _predict(self, encoded: Floats) -> Forecast:
         x = own(encoded)[None]
         with torch.no_grad():
-            if self.store is None:
-                return forecast(self.learner, self.state, self.units, x)
-            state = self.learner.init(1, x.shape[2], self.outputs, query_x=x, like=self.state)
-            for rows, targets, _ in self.store.scan(self.batch):
-                state = self.learner.step(state, Batch(own(np.array(rows))[None], own(np.array(targets))[None]))
-            return forecast(self.learner, state, self.units, None)
+            return mixture([self._ask(member, x) for member in self.members], list(self.regimes.values()))
+
+    def _ask(self, member: Member, x: torch.Tensor) -> Forecast:
+        learner = member.learner
+        if not learner.needs_queries:
+            return forecast(learner, member.state, self.units, x)
+        assert self.store is not None, "a learner that needs queries comes with rows to compare them with"
+        state = learner.init(1, x.shape[2], self.outputs, query_x=x, like=member.state)
+        for rows, targets, _ in self.store.scan(self.batch):
+            state = learner.step(state, Batch(own(np.array(rows))[None], own(np.array(targets))[None]))
+        return forecast(learner, state, self.units, None)
 
     def save(self, path: str | Path) -> None:
         """Write a directory that `load` reads, whole or not at all.
@@ -133,8 +150,8 @@ class AdaptedModel:
         path = Path(path)
         meta = {
             "kind": "model",
-            "task": self.learner.task,
-            "regime": self.learner.regime,
+            "task": self.task,
+            "regimes": self.regimes,
             "columns": list(self.columns),
             "target": self.target,
             "classes": None if self.classes is None else list(self.classes),
@@ -144,11 +161,11 @@ class AdaptedModel:
             "info": dict(self.info),
         }
         with saving.replacing_directory(path) as fresh:
-            self.origin.save(fresh)
-            saving.write(fresh, meta, state_arrays(self.learner, self.state) | self._parts())
-
-    def _parts(self) -> dict[str, NDArray]:
-        return {} if self.store is None else saving.prefixed("store", self.store.state_dict())
+            tensors = {} if self.store is None else saving.prefixed("store", self.store.state_dict())
+            for member in self.members:
+                member.origin.save(fresh)
+                tensors |= state_arrays(member.learner, member.state)
+            saving.write(fresh, meta, tensors)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -163,12 +180,14 @@ class AdaptedModel:
         if meta.get("kind") != "model":
             raise StateError(f"{path} holds an unfinished adaptation: finish it by amortix adapt --resume {path}")
         try:
-            origin = Pretrained.load(path / file_of(meta["regime"]))
+            members = tuple(
+                Member(Pretrained.load(path / file_of(regime)), state_from_arrays(regime, arrays), weight)
+                for regime, weight in meta["regimes"].items()
+            )
             stored = saving.under("store", arrays)
             encoder = TableEncoder.from_json(meta["encoder"])
             model = cls(
-                origin=origin,
-                state=state_from_arrays(meta["regime"], arrays),
+                members=members,
                 encoder=encoder,
                 units=Units(*meta["units"]),
                 store=RowStore.from_state_dict(stored, encoder.width) if stored else None,
@@ -190,8 +209,11 @@ class AdaptedModel:
         if [field.column for field in self.encoder.fields] != list(self.columns):
             raise FormatError("the encoder's columns are not those of the model")
         features = self.encoder.width
-        query = torch.zeros(1, 1, features) if self.learner.needs_queries else None
-        check_state(self.state, self.learner.init(1, features, self.outputs, query_x=query))
+        for member in self.members:
+            query = torch.zeros(1, 1, features) if member.learner.needs_queries else None
+            check_state(member.state, member.learner.init(1, features, self.outputs, query_x=query))
+        if not self.members or any(member.learner.needs_queries for member in self.members) != (self.store is not None):
+            raise FormatError("the learners do not fit the stored rows")
 
 
 def check_state(state: State, like: State) -> None:

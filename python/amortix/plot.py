@@ -38,7 +38,7 @@ def plot_curves(results: Sequence[Result], path: Path, *, title: str) -> None:
     """Draw 1 − R² or 1 − accuracy on the held-out rows and write it, whole or not at all.
 
     Args:
-        results: of an adaptation: regimes with curves, baselines as levels; those in `BLIND` are left out.
+        results: of an adaptation: regimes with curves; mixture and baselines as levels; those in `BLIND` are left out.
         path: ends in .png, .svg or .pdf.
         title: above the picture.
     """
@@ -52,10 +52,10 @@ def plot_curves(results: Sequence[Result], path: Path, *, title: str) -> None:
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     for result in shown:
-        if result.baseline:
-            _level(axes, result, metric)
-        else:
+        if result.curve:
             _line(axes, result, metric)
+        else:
+            _level(axes, result, metric)
     axes.set(xscale="log", xlabel="rows seen, one pass", title=title)
     axes.set_ylabel("1 − R² on held-out rows" if metric == "r2" else "error rate on held-out rows")
     axes.grid(True, which="major", color="#dddddd", linewidth=0.7)

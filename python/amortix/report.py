@@ -41,6 +41,7 @@ def result_row(result: Result, *, selected: bool) -> dict[str, Any]:
         "baseline": result.baseline,
         "selected": selected,
         "curve": list(result.curve),
+        **({"weights": dict(result.weights)} if result.weights else {}),
     }
 
 

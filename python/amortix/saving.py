@@ -23,7 +23,7 @@ from amortix import __version__
 from amortix.data.writing import saying, sync
 from amortix.errors import ConfigError, FormatError
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the layout; raised when an older release could no longer read what this one writes."""
 
 META = "amortix.json"

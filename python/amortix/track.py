@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -10,8 +11,9 @@ from torch import Tensor
 
 from amortix.batch import Batch, State
 from amortix.learner import AbstractLearner
-from amortix.model import Forecast, forecast
+from amortix.model import forecast
 from amortix.pretrained import Pretrained
+from amortix.stacking import Forecast
 from amortix.units import Units
 
 
@@ -60,6 +62,7 @@ class Result:
         seconds: reading and encoding them and learning from them; evaluations along the way are not counted.
         metrics: by name, see `amortix.metrics`.
         curve: of regimes, ``rows`` and the metrics at each point.
+        weights: of the regimes in a mixture, by name; else empty.
     """
 
     regime: str
@@ -68,6 +71,7 @@ class Result:
     seconds: float
     metrics: dict[str, float]
     curve: tuple[dict[str, float], ...] = ()
+    weights: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
