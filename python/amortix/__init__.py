@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from amortix.errors import AmortixError
     from amortix.evaluation import evaluate
     from amortix.model import AdaptedModel
+    from amortix.plan import Settings
     from amortix.regimes import explicit, implicit, parametric
     from amortix.training import train
 
@@ -32,6 +33,7 @@ _HOMES = {
     "Batch": "batch",
     "Prediction": "batch",
     "RowStore": "data",
+    "Settings": "plan",
     "State": "batch",
     "StatePool": "data",
     "Stream": "data",
@@ -54,6 +56,7 @@ __all__ = [
     "Batch",
     "Prediction",
     "RowStore",
+    "Settings",
     "State",
     "StatePool",
     "Stream",
