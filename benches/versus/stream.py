@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from _table import Row, main, paired
 
-from amortix.data import Stream, Table
+from amortix.data import Stream, Table, TableEncoder
 
 BATCH, COLUMNS = 512, 32
 #: What rows of files may take in memory.
@@ -117,7 +117,7 @@ def mapped(quick: bool) -> list[Row]:
 
 
 def parquet(quick: bool) -> list[Row]:
-    """A million rows of Parquet to mini-batches, in order, and a mixed table through an encoder."""
+    """A million rows of Parquet to mini-batches, in order."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -153,6 +153,74 @@ def parquet(quick: bool) -> list[Row]:
                 )
             found.append(_peaks(path, f"Parquet {codec}, {rows:,} x {COLUMNS}: memory"))
     return found
+
+
+def mixed(quick: bool) -> list[Row]:
+    """Numbers with gaps and text from Parquet to one matrix: standardised, flagged where missing, a column a label.
+
+    The encoder is fitted before, and the peer is given its means, spreads and labels: both make the same matrix.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    rows, numbers, texts = 20_000 if quick else 1_000_000, 24, 8
+    random = np.random.default_rng(0)
+    x = _matrix(rows)[:, :numbers]
+    x[random.random(x.shape) < 0.1] = np.nan
+    labels = np.array([f"label {i}" for i in range(8)])
+    columns = {f"c{i}": pa.array(x[:, i], from_pandas=True) for i in range(numbers)}
+    columns |= {f"t{i}": labels[random.integers(0, len(labels), rows)] for i in range(texts)}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "mixed.parquet"
+        pq.write_table(pa.table(columns), path, compression="snappy", row_group_size=65_536)
+        table = Table.open(path)
+        encoder = TableEncoder.fit(table)
+        stream = Stream(table, batch=BATCH, shuffle=False, encoder=encoder, memory=MEMORY)
+        facts = {field.column: field.facts for field in encoder.fields}
+        levels = {f"t{i}": [c.split("=")[1] for c in encoder.columns if c.startswith(f"t{i}=")] for i in range(texts)}
+
+        def encode(batch: pa.RecordBatch | pa.Table) -> np.ndarray:
+            parts = []
+            for name in batch.column_names:
+                column = batch.column(name)
+                if name.startswith("t"):
+                    place = pc.index_in(column, value_set=pa.array(levels[name])).to_numpy(zero_copy_only=False)
+                    parts.append(np.eye(len(labels), dtype=np.float32)[place])
+                else:
+                    value = column.to_numpy(zero_copy_only=False)
+                    missing = np.isnan(value)
+                    scaled = np.where(missing, 0, (value - facts[name].mean) / facts[name].sd)
+                    parts.append(np.stack([scaled, missing], 1).astype(np.float32))
+            return np.concatenate(parts, 1)
+
+        whole = next(iter(Stream(table, batch=BATCH, shuffle=False, encoder=encoder)))[0]
+        theirs = encode(next(pq.ParquetFile(path).iter_batches(BATCH)))
+        assert whole.shape == theirs.shape
+        assert np.allclose(whole, theirs, atol=1e-4)
+
+        def batches() -> None:
+            for batch in pq.ParquetFile(path).iter_batches(BATCH):
+                encode(batch)
+
+        work = f"Parquet snappy, {rows:,} x {numbers} numbers with gaps and {texts} of text"
+        peers = (
+            (batches, "pyarrow iter_batches(512), encoded", 5),
+            (lambda: encode(pq.read_table(path)), "pyarrow read_table, encoded", 1.3),
+        )
+        return [
+            paired(
+                work,
+                lambda: _drain(stream),
+                peer,
+                amount=rows / 1e6,
+                unit="M rows/s",
+                peer_name=name,
+                asked=asked,
+                repeats=3,
+            )
+            for peer, name, asked in peers
+        ]
 
 
 _OURS = """
@@ -218,4 +286,4 @@ def csv(quick: bool) -> list[Row]:
 
 
 if __name__ == "__main__":
-    main(__doc__, [arrays, mapped, parquet, csv])
+    main(__doc__, [arrays, mapped, parquet, mixed, csv])
