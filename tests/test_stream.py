@@ -3,6 +3,7 @@
 import itertools
 import json
 import multiprocessing
+from copy import deepcopy
 
 import numpy as np
 import pyarrow as pa
@@ -11,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amortix.data import Linear, Stream, Table, TaskSampler
-from amortix.errors import ConfigError, StateError
+from amortix.data import Linear, Stream, Table, TableEncoder, TaskSampler
+from amortix.errors import ConfigError, SourceError, StateError
 
 ROWS = 83
 
@@ -190,3 +191,20 @@ def test_a_forked_process_can_sample_and_stream():
 
 def _sample(seed: int) -> np.ndarray:
     return TaskSampler(Linear(), seed=seed).context(range(64), range(64), 8)[0]
+
+
+def test_an_encoder_of_another_table_is_refused_by_name(table):
+    names = [*table.columns, "more"]
+    wider = Table.open(pa.table({name: np.arange(4.0) for name in names}), columns=names)
+    with pytest.raises(SourceError, match="not fitted on column 'more'"):
+        Stream(wider, encoder=TableEncoder.fit(table))
+    with pytest.raises(SourceError, match="column 'more', which the table lacks"):
+        Stream(table, encoder=TableEncoder.fit(wider))
+
+
+def test_a_stream_with_an_encoder_can_be_copied_after_a_pass(table):
+    stream = Stream(table, batch=20, seed=3, encoder=TableEncoder.fit(table))
+    batches = [x for x, _ in stream]
+    again = deepcopy(stream)  # by what pickling would do
+    assert again.encoder == stream.encoder
+    assert all(np.array_equal(a, x) for a, (x, _) in zip(batches, again, strict=True))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -27,7 +28,8 @@ class Encoder(Protocol):
         """Columns of x."""
         ...
 
-    def coded(self) -> list[_core.Code]:
+    @cached_property
+    def codes(self) -> list[_core.Code]:
         """One code for each feature."""
         ...
 

@@ -59,7 +59,7 @@ def begin(source: Source, selection: Selection, plan: Plan) -> Pass:
         plan.order(source.groups, plan.window),
         (epoch, ordinal, offset),
         features=selection.features,
-        codes=None if selection.encoder is None else selection.encoder.coded(),
+        codes=None if selection.encoder is None else selection.encoder.codes,
         target=selection.target,
         classes=None if selection.classes is None else list(selection.classes),
         weight=selection.weight,

@@ -146,10 +146,6 @@ class TableEncoder:
         """The compiled code of each feature column of the table."""
         return [field.code() for field in self.fields]
 
-    def coded(self) -> list[_core.Code]:
-        """`codes`, as a stream asks for them."""
-        return self.codes
-
     @property
     def width(self) -> int:
         """How many columns come out."""
@@ -254,6 +250,10 @@ class TableEncoder:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise FormatError(f"the saved encoder is damaged ({error}): fit it again") from None
         return encoder
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Compiled codes cannot be pickled: the copy compiles its own.
+        return TableEncoder.from_json, (self.to_json(),)
 
     def save(self, path: str | Path) -> None:
         """Write `to_json` to a file, which appears whole or not at all.

@@ -55,6 +55,7 @@ class Stream:
 
     Raises:
         ConfigError: a setting is out of range.
+        SourceError: the encoder was fitted on other columns; the first is named.
     """
 
     def __init__(
@@ -73,6 +74,8 @@ class Stream:
         encoder: TableEncoder | None = None,
         memory: int | None = None,
     ) -> None:
+        if encoder is not None:
+            encoder.check(table)
         self.table, self.encoder = table, encoder
         self.epochs, self.batch = whole("epochs", epochs, 0), whole("batch", batch, 1)
         self.drop_last = drop_last
