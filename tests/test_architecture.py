@@ -39,6 +39,7 @@ DIRECTIONS = {
     "checkpoint": ("checkpoint", "errors learner regimes"),
     "conformance": ("testing", "batch learner"),
     "meta": ("training evaluation oracles preview", "errors data batch numerics learner checkpoint"),
+    "loader": ("loader", "errors data"),
     "tabular": ("scores metrics baselines", "errors data"),
     "files": ("saving datasets", "core errors data"),
     "adaptation": (

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from amortix.data import RowStore, StatePool, Stream, Table, TaskSampler
     from amortix.errors import AmortixError
     from amortix.evaluation import evaluate
+    from amortix.loader import StreamDataset
     from amortix.model import AdaptedModel
     from amortix.regimes import explicit, implicit, parametric
     from amortix.training import train
@@ -35,6 +36,7 @@ _HOMES = {
     "State": "batch",
     "StatePool": "data",
     "Stream": "data",
+    "StreamDataset": "loader",
     "Table": "data",
     "TaskBatch": "batch",
     "TaskSampler": "data",
@@ -57,6 +59,7 @@ __all__ = [
     "State",
     "StatePool",
     "Stream",
+    "StreamDataset",
     "Table",
     "TaskBatch",
     "TaskSampler",
