@@ -53,8 +53,8 @@ impl Kernel {
 /// Gaussian process tasks: f ~ GP(0, a² k(|x − x'| / ℓ)), x uniform, y = f(x) + σ·N(0, 1).
 ///
 /// f = a/√S Σ (u cos ω·x + v sin ω·x), u, v ~ N(0, 1), with S frequencies ω from the spectral density of k. Averaged
-/// over tasks the covariance is exact; that of one task, given its frequencies, is off by at most 1/√(2S) standard
-/// errors of a² at each distance.
+/// over tasks the covariance is exact; that of one task differs from it by a standard error of at most a²/√(2S) at each
+/// distance.
 ///
 /// Reference: Rahimi, Recht, "Random features for large-scale kernel machines", NIPS 2007.
 #[derive(Debug, Clone)]
