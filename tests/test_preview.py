@@ -56,6 +56,16 @@ def test_the_column_that_says_most_is_found():
     assert association(codes, np.nan_to_num(codes[:, 0], nan=7.0))[0] == pytest.approx([1.0])
 
 
+@pytest.mark.filterwarnings("error")
+def test_few_rows_with_gaps_everywhere():
+    x = np.array([[np.nan, 1.0], [np.nan, 2.0], [np.nan, np.nan]])
+    said, rest = association(x, np.array([1.0, 2.0, 3.0]))
+    assert said == pytest.approx([0, 1])
+    assert rest[0] == pytest.approx([-1, 0, 1])
+    for row in describe(TaskSampler(Tabular(missing=(0.5, 0.5)), seed=0), range(40), 2):
+        assert 0 <= row["missing"] <= 1
+
+
 @pytest.mark.parametrize("classes", [2, 3])
 def test_classes_are_apart_in_their_plane(classes):
     """Means 8 standard deviations apart in hidden directions of 10 columns: every row is nearest to its own mean."""

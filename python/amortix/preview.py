@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -84,7 +85,9 @@ def _target(sampler: TaskSampler, task: int, y: np.ndarray) -> dict[str, Any]:
 
 
 def _inputs(x: np.ndarray) -> dict[str, Any]:
-    return {"x_mean": float(np.nanmean(x)), "x_std": float(np.nanstd(x))}
+    known = x[~np.isnan(x)]
+    moments = (known.mean(), known.std()) if known.size else (math.nan, math.nan)
+    return dict(zip(("x_mean", "x_std"), map(float, moments), strict=True))
 
 
 def _facts(sampler: TaskSampler, task: int, x: Floats) -> dict[str, Any]:

@@ -139,7 +139,8 @@ def _profile(axes: Any, task: _Task) -> None:
     after[first] = -1.0
     second = int(after.argmax())
     colour = task.x[:, second]
-    low, high = np.nanpercentile(colour, [2, 98])
+    known = colour[~np.isnan(colour)]
+    low, high = np.percentile(known, [2, 98]) if len(known) else (0.0, 1.0)  # an outlier must not take all shades
     shown = axes.scatter(_spread(task, first), task.y, c=colour, cmap=SHADES, vmin=low, vmax=high, **DOTS)
     _bar(axes, shown, f"column {second}")
     axes.set(xlabel=_name(task, first), ylabel="y")

@@ -21,7 +21,8 @@ def association(x: NDArray[np.floating], y: NDArray[np.floating]) -> tuple[NDArr
     """
     rest = np.empty((x.shape[1], len(x)))
     for column, values in enumerate(x.T):
-        edges = np.unique(np.nanquantile(values, np.linspace(0, 1, _BINS + 1)[1:-1])) if len(values) else values
+        known = values[~np.isnan(values)]
+        edges = np.unique(np.quantile(known, np.linspace(0, 1, _BINS + 1)[1:-1])) if len(known) else known
         group = np.where(np.isnan(values), _BINS, np.searchsorted(edges, values))
         count = np.maximum(np.bincount(group, minlength=_BINS + 1), 1)
         rest[column] = y - (np.bincount(group, y, minlength=_BINS + 1) / count)[group]
