@@ -7,7 +7,7 @@ use crate::{Error, Result, math};
 
 use super::pointwise::Pointwise;
 use super::range::check_scale;
-use super::{Family, Range, Task};
+use super::{Common, Family, Range, Task};
 
 /// The covariance of function values at distance r, in units of the length scale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,16 +95,8 @@ impl Family for Gp {
         check_scale("query_scale", self.query_scale)
     }
 
-    fn features(&self) -> usize {
-        self.dim.high
-    }
-
-    fn classes(&self) -> usize {
-        0
-    }
-
-    fn query_scale(&self) -> f32 {
-        self.query_scale
+    fn common(&self) -> Common {
+        Common { features: self.dim.high, classes: 0, query_scale: self.query_scale }
     }
 
     fn draw(&self, key: Key) -> Box<dyn Task> {
