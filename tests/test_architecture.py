@@ -38,15 +38,16 @@ DIRECTIONS = {
     "regimes": ("regimes", "numerics contracts adapters predictors refiners learner"),
     "checkpoint": ("checkpoint", "errors learner regimes"),
     "conformance": ("testing", "batch learner"),
-    "meta": ("training evaluation oracles", "errors data batch numerics learner checkpoint"),
+    "meta": ("training evaluation oracles preview", "errors data batch numerics learner checkpoint"),
+    "loader": ("loader", "errors data"),
     "tabular": ("units metrics stacking baselines", "errors data"),
     "files": ("saving datasets", "core errors data"),
     "adaptation": (
         "adapt plan track model budget forecasts pretrained",
         "errors data batch learner checkpoint tabular files",
     ),
-    "output": ("report plot", "errors data tabular files adaptation"),
-    "program": ("cli commands demo __main__", "core errors data checkpoint meta files adaptation output"),
+    "output": ("report plot task_plot views", "errors data tabular files adaptation"),
+    "program": ("cli commands options demo __main__", "core errors data checkpoint meta files adaptation output"),
 }
 MEMBERS = {member: group for group, (members, _) in DIRECTIONS.items() for member in members.split()}
 SAVES_CODE = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}

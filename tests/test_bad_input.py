@@ -303,6 +303,25 @@ def test_unknown_names(tmp_path):
     assert "no saved model" in complaint("info", tmp_path)
 
 
+def test_a_preview_that_cannot_be(tmp_path):
+    preview = ["tasks", "preview"]
+    assert "'circus'" in complaint(*preview, "circus")
+    assert "tabular" in complaint(*preview, "circus"), "the families that there are"
+    assert "'colour'" in complaint(*preview, "linear", "--set", "colour=3")
+    assert "NAME=NUMBER" in complaint(*preview, "linear", "--set", "noise=0.1;2")
+    assert "'dim'" in complaint(*preview, "sinusoid", "--dim", 4)
+    assert "`noise`" in complaint(*preview, "linear", "--set", "noise=-1")
+    assert "wrong type" in complaint(*preview, "linear", "--set", "dim=1.5")
+    assert "ends in" in complaint(*preview, "linear", "--plot", tmp_path / "p.xyz")
+    assert "no directory" in complaint(*preview, "linear", "--plot", tmp_path / "no" / "p.png")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_picture_that_cannot_be_drawn_without_matplotlib(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert "amortix[plot]" in complaint("tasks", "preview", "linear", "--plot", tmp_path / "p.png")
+
+
 def test_checkpoint_names_are_listed_when_one_is_unknown():
     with pytest.raises(checkpoint.ConfigError, match="no learner 'nobody'"):
         checkpoint.load("nobody")

@@ -13,7 +13,9 @@ from typer.testing import CliRunner
 
 import small
 from amortix import report
-from amortix.cli import app, parse_bytes, parse_setting, parse_steps
+from amortix.cli import app
+from amortix.data import FAMILIES, family_from_dict
+from amortix.options import parse_bytes, parse_setting, parse_steps
 
 REGIMES = {"parametric", "explicit", "implicit"}
 
@@ -224,6 +226,42 @@ def test_training_stops_resumes_and_ends(tmp_path):
     assert "excess" in amortix(*call, "--steps", "3").stdout
 
 
+def test_tasks_list_tells_every_family_with_its_settings():
+    rows = {row["family"]: row for row in rows_of(amortix("tasks", "list", "--json"))}
+    assert set(rows) == set(FAMILIES)
+    assert rows["tabular"]["columns"] == [3, 20]
+    assert rows["gmm"]["classes"] == [5, 5]
+    assert rows["sinusoid"]["columns"] == [1, 1]
+    assert {name for name, row in rows.items() if row["oracle"]} == {"linear", "logistic", "sinusoid", "gp", "gmm"}
+    for name, row in rows.items():
+        assert row["law"].endswith("."), name
+        assert family_from_dict({"family": name, **row["settings"]}) == FAMILIES[name]()
+    shown = amortix("tasks", "list").stdout
+    assert all(name in shown for name in FAMILIES)
+    assert "length_scale=0.3,1" in shown
+
+
+def test_tasks_preview_takes_the_settings_of_evaluate(tmp_path):
+    call = ["tasks", "preview", "linear", "--dim", 3, "--set", "noise=0.2", "--seed", 7, "--tasks", 8, "--rows", 50]
+    rows = rows_of(amortix(*call, "--json"))
+    assert [row["task"] for row in rows] == list(range(8))
+    assert all((row["columns"], row["rows"]) == (3, 50) for row in rows)
+    assert all(row["noise"] == pytest.approx(0.2) for row in rows)
+    shown = amortix(*call).stdout
+    assert f"{rows[7]['y_std']:.2f}" in shown
+    assert "…" not in shown
+
+
+@pytest.mark.parametrize("name", [*FAMILIES, "gp --dim 2", "gmm --dim 1", "tabular --classes 3 --set missing=0.1,0.4"])
+def test_tasks_preview_draws_every_family(tmp_path, name):
+    picture = tmp_path / "p.png"
+    amortix("tasks", "preview", *name.split(), "--tasks", 2, "--rows", 60, "--plot", picture)
+    content = picture.read_bytes()
+    assert content.startswith(b"\x89PNG")
+    assert len(content) > 10_000
+    assert list(tmp_path.iterdir()) == [picture]
+
+
 def test_sizes_steps_and_settings_are_read():
     assert parse_bytes("64MB") == 64_000_000
     assert parse_bytes("1.5 GiB") == 3 << 29
@@ -244,6 +282,10 @@ def test_sizes_steps_and_settings_are_read():
         ["adapt", "t.csv", "--target", "y", "--regime", "magic"],
         ["evaluate", "--family", "linear", "--regime", "implicit", "--steps", "0"],
         ["evaluate", "--family", "linear"],
+        ["tasks", "preview"],
+        ["tasks", "preview", "linear", "--tasks", "0"],
+        ["tasks", "preview", "linear", "--rows", "1"],
+        ["tasks", "nothing"],
         ["nothing"],
     ],
 )

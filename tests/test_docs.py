@@ -114,7 +114,12 @@ def test_commands_that_are_named_exist(name):
     for line in re.findall(r"(?:^|[\s/])amortix ([a-z]+(?: .*)?)$", code.replace("\\\n", " "), re.MULTILINE):
         command, *words = line.split()
         assert command in commands, f"{name}: `amortix {command}` is no command"
-        options = {option for parameter in commands[command].params for option in parameter.opts}
+        found = commands[command]
+        if inner := getattr(found, "commands", None):
+            command = f"{command} {words[0]}"
+            assert words[0] in inner, f"{name}: `amortix {command}` is no command"
+            found = inner[words[0]]
+        options = {option for parameter in found.params for option in parameter.opts}
         given = {word.split("=")[0] for word in words if word.startswith("--")}
         assert given <= options, f"{name}: `amortix {command}` knows no {sorted(given - options)}"
     for module in re.findall(r"python3? -m (amortix[\w.]*)", code):

@@ -6,7 +6,7 @@ import torch
 
 from amortix import checkpoint, regimes
 from amortix.batch import Batch
-from amortix.data import Linear, Logistic, Mlp, Sinusoid, TaskSampler
+from amortix.data import ImageTasks, Linear, Logistic, Mlp, Sinusoid, TaskSampler
 from amortix.errors import ConfigError
 from amortix.evaluation import evaluate
 from amortix.oracles import oracle
@@ -103,3 +103,17 @@ def test_bundled_classifiers_keep_improving(regime):
     rows = evaluate(learner, TaskSampler(Logistic(), seed=20_262), steps=[1, 5, 25], tasks=24)
     excess = [row["excess"] for row in rows]
     assert excess[0] > 2 * excess[1] > 4 * excess[2]
+
+
+def test_image_tasks_are_evaluated_and_have_no_oracle():
+    """Three classes in three patterns of pixels, under noise: more images must help, and be better than a guess."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(600) % 3
+    images = (
+        rng.integers(0, 90, (600, 5, 5)) + 120 * (np.arange(25).reshape(5, 5) % 3 == labels[:, None, None])
+    ).astype(np.uint8)
+    sampler = ImageTasks(images, labels, seed=1, dim=6)
+    first, last = evaluate(regimes.parametric("classification"), sampler, steps=[1, 20], tasks=8, batch=16)
+    assert (first["family"], first["oracle"], first["ratio"]) == ("images", None, None)
+    assert last["excess"] < first["excess"]
+    assert last["excess"] < np.log(3) / 2

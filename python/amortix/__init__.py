@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from amortix.data import RowStore, StatePool, Stream, Table, TaskSampler
     from amortix.errors import AmortixError
     from amortix.evaluation import evaluate
+    from amortix.loader import StreamDataset
     from amortix.model import AdaptedModel
     from amortix.plan import Settings
     from amortix.regimes import explicit, implicit, parametric
@@ -37,6 +38,7 @@ _HOMES = {
     "State": "batch",
     "StatePool": "data",
     "Stream": "data",
+    "StreamDataset": "loader",
     "Table": "data",
     "TaskBatch": "batch",
     "TaskSampler": "data",
@@ -60,6 +62,7 @@ __all__ = [
     "State",
     "StatePool",
     "Stream",
+    "StreamDataset",
     "Table",
     "TaskBatch",
     "TaskSampler",

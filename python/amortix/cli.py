@@ -1,4 +1,4 @@
-"""The command line: adapt, predict, evaluate, train, info. Results to stdout, progress and errors to stderr.
+"""The command line: adapt, predict, evaluate, train, info, tasks. Results to stdout, progress and errors to stderr.
 
 Every foreseen failure is one sentence on stderr and exit status 1; a wrong call is status 2; an interrupted
 adaptation or training is status 130. Nothing that needs PyTorch is imported before a command runs.
@@ -6,17 +6,16 @@ adaptation or training is status 130. Nothing that needs PyTorch is imported bef
 
 from __future__ import annotations
 
-import functools
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec
+from typing import Annotated, Any
 
 import typer
 
-from amortix.errors import AmortixError, ConfigError
+from amortix.options import Classes, Dim, Json, Setting, family_settings, one_sentence, parse_bytes, parse_steps
 
 app = typer.Typer(
     name="amortix",
@@ -25,6 +24,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+tasks_app = typer.Typer(help="Look at the families of synthetic tasks.", no_args_is_help=True)
+app.add_typer(tasks_app, name="tasks")
 
 
 class RegimeChoice(StrEnum):
@@ -44,50 +45,6 @@ class TaskChoice(StrEnum):
     auto = "auto"
     regression = "regression"
     classification = "classification"
-
-
-P = ParamSpec("P")
-Json = Annotated[bool, typer.Option("--json", help="Print JSON lines, one object per result.")]
-
-
-def one_sentence(command: Callable[P, None]) -> Callable[P, None]:
-    """Turn foreseen failures of a command into one sentence on stderr and exit status 1."""
-
-    @functools.wraps(command)
-    def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
-        try:
-            command(*args, **kwargs)
-        except AmortixError as error:
-            fail(str(error))
-        except OSError as error:
-            where = f"{error.filename}: " if error.filename else ""
-            fail(f"{where}{error.strerror or error}")
-        except MemoryError:
-            fail("out of memory: use a smaller --batch, or write the table in smaller row groups")
-
-    return wrapped
-
-
-def fail(message: str) -> None:
-    """Print one sentence to stderr and exit with status 1."""
-    typer.echo("amortix: " + " ".join(message.split()), err=True)
-    raise typer.Exit(1)
-
-
-def parse_bytes(text: str) -> int:
-    """``64MB``, ``1.5 GiB`` or ``100000`` as a number of bytes."""
-    units = {"": 1, "b": 1}
-    for power, letter in enumerate("kmg", start=1):
-        units |= {f"{letter}b": 1000**power, letter: 1024**power, f"{letter}ib": 1024**power}
-    compact = text.replace(" ", "").replace("_", "").lower()
-    number = compact.rstrip("bkmgi")
-    try:
-        size = int(float(number) * units[compact[len(number) :]])
-    except (ValueError, KeyError, OverflowError):
-        raise typer.BadParameter(f"{text!r} is no size: write 64MB, 1.5GiB or a number of bytes") from None
-    if size <= 0:
-        raise typer.BadParameter("a size must be positive")
-    return size
 
 
 @app.callback(invoke_without_command=True)
@@ -180,15 +137,12 @@ def predict(
 @app.command()
 @one_sentence
 def evaluate(
-    family: Annotated[str, typer.Option(help="linear, logistic, sinusoid, gp, mlp, tree, gmm or causal.")],
+    family: Annotated[str, typer.Option(help="One of those that amortix tasks list shows.")],
     regime: Annotated[str | None, typer.Option(help="Its bundled learner, trained for the family's task.")] = None,
     learner: Annotated[Path | None, typer.Option(help="Weights to evaluate in the place of the bundled ones.")] = None,
-    dim: Annotated[int | None, typer.Option(help="Columns of every task.", min=1)] = None,
-    classes: Annotated[int | None, typer.Option(help="Classes of every task.", min=2)] = None,
-    setting: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Another setting of the family, such as noise=0.1,1; repeatable."),
-    ] = None,
+    dim: Dim = None,
+    classes: Classes = None,
+    setting: Setting = None,
     batch: Annotated[int, typer.Option(help="Rows per mini-batch.", min=1)] = 32,
     steps: Annotated[str, typer.Option(help="Numbers of mini-batches to report at.")] = "1,10,100",
     tasks: Annotated[int, typer.Option(help="Number of tasks.", min=1)] = 256,
@@ -201,12 +155,8 @@ def evaluate(
 
     if regime is None and learner is None:
         raise typer.BadParameter("give a --regime or a --learner")
-    arguments: dict[str, Any] = {"family": family}
-    arguments |= {"dim": (dim, dim)} if dim else {}
-    arguments |= {"classes": (classes, classes)} if classes else {}
-    arguments |= dict(parse_setting(text) for text in setting or ())
     commands.evaluate(
-        arguments,
+        family_settings(family, dim, classes, setting),
         regime,
         learner,
         batch=batch,
@@ -251,27 +201,33 @@ def info(
     commands.info(model, json=json)
 
 
-def parse_steps(text: str) -> list[int]:
-    """``1,10,100`` as increasing positive integers."""
-    try:
-        steps = sorted({int(part) for part in text.split(",")})
-    except ValueError:
-        steps = []
-    if not steps or steps[0] < 1:
-        raise typer.BadParameter(f"{text!r}: write the steps as 1,10,100")
-    return steps
+@tasks_app.command("list")
+@one_sentence
+def list_tasks(json: Json = False) -> None:
+    """List the families with what a task has, their settings with defaults, and whether an oracle is known."""
+    from amortix import commands
+
+    commands.list_tasks(json=json)
 
 
-def parse_setting(text: str) -> tuple[str, Any]:
-    """``noise=0.1,1`` as a name and a number, a pair of numbers, or a word such as that of ``kernel=matern32``."""
-    name, _, value = text.partition("=")
-    try:
-        numbers = [int(part) if part.lstrip("-").isdigit() else float(part) for part in value.split(",")]
-    except ValueError:
-        if value.isidentifier():
-            return name.strip(), value
-        raise ConfigError(f"--set {text!r}: write NAME=NUMBER, NAME=LOW,HIGH or NAME=WORD") from None
-    return name.strip(), tuple(numbers) if len(numbers) > 1 else numbers[0]
+@tasks_app.command("preview")
+@one_sentence
+def preview_tasks(
+    family: Annotated[str, typer.Argument(metavar="FAMILY", help="One of those that amortix tasks list shows.")],
+    dim: Dim = None,
+    classes: Classes = None,
+    setting: Setting = None,
+    seed: Annotated[int, typer.Option(help="Of the tasks.", min=0)] = 0,
+    tasks: Annotated[int, typer.Option(help="Number of tasks.", min=1, max=60)] = 6,
+    rows: Annotated[int, typer.Option(help="Rows of each task.", min=2, max=10_000)] = 400,
+    plot: Annotated[Path | None, typer.Option(help="Draw each task: .png, .svg or .pdf.")] = None,
+    json: Json = False,
+) -> None:
+    """Draw a few tasks of FAMILY and tell what they are like."""
+    from amortix import commands
+
+    settings = family_settings(family, dim, classes, setting)
+    commands.preview_tasks(settings, seed=seed, tasks=tasks, rows=rows, plot=plot, json=json)
 
 
 @contextmanager

@@ -236,6 +236,43 @@ def _bundled_recipes() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.toml"))}
 
 
+def list_tasks(*, json: bool) -> None:
+    """Run `amortix tasks list`."""
+    from amortix import preview
+
+    rows = preview.families()
+    if json:
+        for row in rows:
+            print(report.json_line(row))
+    else:
+        Console().print(report.families_grid(rows))
+
+
+def preview_tasks(
+    settings: Mapping[str, Any], *, seed: int, tasks: int, rows: int, plot: Path | None, json: bool
+) -> None:
+    """Run `amortix tasks preview`."""
+    import numpy as np
+
+    from amortix import plot as curves
+    from amortix import preview, task_plot
+    from amortix.data import TaskSampler, family_from_dict
+
+    if plot is not None:
+        curves.check_plot(plot)
+    sampler = TaskSampler(family_from_dict(settings), seed=seed)
+    ids = np.arange(tasks)
+    found = preview.describe(sampler, ids, rows)
+    if json:
+        for row in found:
+            print(report.json_line(row))
+    else:
+        for grid in report.tasks_grids(found, title=f"{sampler.family.name}, {rows:,} rows of each task"):
+            Console().print(grid)
+    if plot is not None:
+        task_plot.plot_tasks(sampler, ids, rows, plot)
+
+
 def info(directory: Path | None, *, json: bool) -> None:
     """Run `amortix info`."""
     rows = list(_installation() if directory is None else _description(directory))

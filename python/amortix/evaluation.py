@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from amortix.batch import Batch, Prediction, own
-from amortix.data import TaskSampler
+from amortix.data import Sampler
 from amortix.errors import ConfigError
 from amortix.learner import AbstractLearner
 from amortix.objectives import excess
@@ -21,7 +21,7 @@ _CHUNK = 64  # tasks at a time: bounds memory; tasks do not see each other
 
 def evaluate(
     learner: AbstractLearner,
-    sampler: TaskSampler,
+    sampler: Sampler,
     *,
     steps: Iterable[int] = (1, 10, 100),
     tasks: int = 256,
@@ -33,7 +33,7 @@ def evaluate(
 
     Args:
         learner: any learner of the sampler's objective.
-        sampler: of tasks that the learner has not been trained on: a seed of its own.
+        sampler: a `TaskSampler` or `ImageTasks` of tasks that the learner has not been trained on: a seed of its own.
         steps: after how many mini-batches to measure.
         tasks: how many tasks.
         batch: rows per mini-batch.
@@ -68,7 +68,7 @@ def evaluate(
 @torch.no_grad()
 def _run(
     learner: AbstractLearner,
-    sampler: TaskSampler,
+    sampler: Sampler,
     ids: np.ndarray,
     steps: Sequence[int],
     batch: int,
@@ -94,12 +94,12 @@ def _run(
     return risks
 
 
-def _risk(prediction: Prediction, signal: torch.Tensor, sampler: TaskSampler) -> np.ndarray:
+def _risk(prediction: Prediction, signal: torch.Tensor, sampler: Sampler) -> np.ndarray:
     return excess(prediction, signal, classes=bool(sampler.classes)).mean(1).double().numpy()
 
 
 def _row(
-    learner: AbstractLearner, sampler: TaskSampler, step: int, rows: int, own: np.ndarray, best: np.ndarray
+    learner: AbstractLearner, sampler: Sampler, step: int, rows: int, own: np.ndarray, best: np.ndarray
 ) -> dict[str, Any]:
     mean, known = float(own.mean()), not np.isnan(best).any()
     error = 1.96 * float(own.std(ddof=1)) / math.sqrt(len(own)) if len(own) > 1 else math.inf

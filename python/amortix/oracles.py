@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from amortix.batch import Batch, Prediction
-from amortix.data import Gmm, Gp, Linear, Logistic, Sinusoid, TaskSampler
+from amortix.data import Gmm, Gp, Linear, Logistic, Sampler, Sinusoid, TaskSampler
 
 _NEWTON_STEPS = 25
 _MOST_ROWS = 8192  # of a Gaussian process: half a gigabyte of covariances
@@ -212,8 +212,10 @@ class MixtureOracle(AbstractOracle):
         return Prediction(F.softmax(logits.masked_fill(absent, -math.inf), -1).float())
 
 
-def oracle(sampler: TaskSampler, tasks: np.ndarray) -> AbstractOracle | None:
+def oracle(sampler: Sampler, tasks: np.ndarray) -> AbstractOracle | None:
     """The oracle of a sampler's family for the given tasks, or None where the family has none."""
+    if not isinstance(sampler, TaskSampler):
+        return None
     family = sampler.family
     noise = torch.from_numpy(sampler.noise(tasks)) if not sampler.classes else None
     if isinstance(family, Linear) and noise is not None and family.weight_scale[0] == family.weight_scale[1]:

@@ -14,12 +14,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 from rich.table import Column
 from rich.table import Table as Grid
+from rich.text import Text
 
 from amortix.metrics import SCORE
 from amortix.saving import finite
 
 if TYPE_CHECKING:
     from amortix.track import Progress, Result
+
+
+_BESIDE = 6  # tasks in one table: what 80 columns hold
 
 
 def json_line(row: Mapping[str, Any]) -> str:
@@ -94,6 +98,55 @@ def learners_grid(cards: Sequence[Mapping[str, Any]]) -> Grid:
             card.get("limits", ""),
         )
     return grid
+
+
+def families_grid(rows: Sequence[Mapping[str, Any]]) -> Grid:
+    """The families of tasks with their settings as ``--set`` takes them, from `amortix.preview.families`."""
+    grid = Grid(title="families of tasks, at their defaults", title_justify="left", box=SIMPLE_HEAD)
+    for heading in ("family", "columns", "target", "oracle"):
+        grid.add_column(heading, justify="right" if heading == "columns" else "left", no_wrap=True)
+    grid.add_column("law, and settings for --set")
+    for number, row in enumerate(rows):
+        classes = setting(row["classes"])
+        settings = " ".join(f"{name}={setting(value)}" for name, value in row["settings"].items())
+        target = f"{classes} classes" if max(row["classes"]) else "number"
+        oracle = "yes" if row["oracle"] else "–"
+        if number:
+            grid.add_row()
+        law = Text.assemble(row["law"] + "\n", (settings, "dim"))
+        grid.add_row(row["family"], setting(row["columns"]), target, oracle, law)
+    return grid
+
+
+def setting(value: Any) -> str:
+    """A setting as ``--set`` takes it: ``0.1,1`` for a range, one number where its ends are equal."""
+    if isinstance(value, tuple | list):
+        return ",".join(dict.fromkeys(setting(end) for end in value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def tasks_grids(rows: Sequence[Mapping[str, Any]], *, title: str) -> Iterator[Grid]:
+    """Tasks side by side, a line for each fact that `amortix.preview.describe` tells; a few tasks to a table."""
+    for start in range(0, len(rows), _BESIDE):
+        shown = rows[start : start + _BESIDE]
+        grid = Grid(title=None if start else title, title_justify="left", box=SIMPLE_HEAD)
+        grid.add_column("task", no_wrap=True)
+        for row in shown:
+            grid.add_column(str(row["task"]), justify="right", no_wrap=True)
+        for name in [name for name in rows[0] if name not in ("task", "rows", "shares")]:
+            grid.add_row(name.replace("_", " "), *(_fact(name, row[name]) for row in shown))
+        for name, end in (("rarest", min), ("commonest", max)) if "shares" in rows[0] else ():
+            grid.add_row(f"{name} class", *(f"{end(row['shares']):.2f}" for row in shown))
+        yield grid
+
+
+def _fact(name: str, value: Any) -> str:
+    """A number of a task; small ones matter where they are noise or error."""
+    if value is None:
+        return "–"
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.2g}" if name in ("noise", "oracle") else f"{value:.2f}"
 
 
 def _ratios(curves: Sequence[Mapping[str, Any]]) -> str:

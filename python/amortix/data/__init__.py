@@ -25,7 +25,7 @@ from amortix.data.store import RowStore
 from amortix.data.stream import Stream
 from amortix.data.summary import TableSummary
 from amortix.data.table import Table
-from amortix.data.tasks import ColumnFacts, TaskSampler, normals
+from amortix.data.tasks import ColumnFacts, Sampler, TaskSampler, normals
 
 __all__ = [
     "FAMILIES",
@@ -46,6 +46,7 @@ __all__ = [
     "Mlp",
     "Omniglot",
     "RowStore",
+    "Sampler",
     "Sinusoid",
     "StatePool",
     "Stream",

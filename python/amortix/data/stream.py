@@ -117,6 +117,30 @@ class Stream:
         self._cursor, self._resume = cursor, False
         return _Batches(self, cursor)
 
+    def split(self, index: int, count: int, *, epochs: int | None = None) -> Stream:
+        """One of ``count`` equal parts of this stream, at its beginning: a shard of the shard, with all else the same.
+
+        Args:
+            index: which part, from 0 to ``count - 1``.
+            count: how many.
+            epochs: passes over the part; None for as many as this stream has.
+
+        Raises:
+            ConfigError: a number is out of range.
+        """
+        whole("index", index, 0, whole("count", count, 1) - 1)
+        same = {name: value for name, value in self._settings.items() if name not in ("shard", "order")}
+        own, of = self._settings["shard"]
+        return Stream(
+            self.table,
+            shard=(own * count + index, of * count),
+            epochs=self.epochs if epochs is None else epochs,
+            drop_last=self.drop_last,
+            encoder=self.encoder,
+            memory=self._plan.memory,
+            **same,
+        )
+
     def state_dict(self) -> dict[str, Any]:
         """The place after the last batch that was delivered, with what it holds for; fit for JSON."""
         epoch, ordinal, offset, skip = self._cursor

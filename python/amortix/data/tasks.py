@@ -14,11 +14,44 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Protocol
 
 from amortix import _core
 from amortix.data._arrays import Floats, Integers, IntegersLike, empty, integers, whole
 from amortix.data.families import Causal, Family
 from amortix.errors import ConfigError
+
+
+class Sampler(Protocol):
+    """What learners need of whatever draws tasks: the calls that `TaskSampler` and `ImageTasks` share."""
+
+    @property
+    def family(self) -> Family:
+        """The distribution over tasks."""
+        ...
+
+    @property
+    def features(self) -> int:
+        """D."""
+        ...
+
+    @property
+    def outputs(self) -> int:
+        """O."""
+        ...
+
+    @property
+    def classes(self) -> int:
+        """The most classes of a task; 0 for regression."""
+        ...
+
+    def context(self, tasks: IntegersLike, steps: IntegersLike, batch: int) -> tuple[Floats, Floats]:
+        """x ``[T, B, D]`` and y ``[T, B]`` of each (task, step)."""
+        ...
+
+    def query(self, tasks: IntegersLike, points: int) -> tuple[Floats, Floats, Floats]:
+        """x ``[T, M, D]``, y ``[T, M]`` and signal ``[T, M, O]``, of rows that no context shows."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -116,16 +116,21 @@ fn encode_tile<T: Real>(
         }
         encoded.resize(code.width() * rows, 0.0);
         code.encode_numbers(&values, &mut encoded)?;
-        interleave(&encoded, rows, at, width, out);
+        interleave(encoded.chunks_exact(rows.max(1)), at, width, out);
         at += code.width();
     }
     Ok(())
 }
 
-/// Put encoded columns, `[columns, rows]`, beside others into `out`, `[rows, width]`, the first one at `at`.
-pub fn interleave(encoded: &[f32], rows: usize, at: usize, width: usize, out: &mut [f32]) {
-    for (offset, column) in encoded.chunks(rows.max(1)).enumerate() {
-        for (to, &value) in out.chunks_mut(width.max(1)).zip(column) {
+/// Put columns side by side into `out`, `[rows, width]`, the first one at `at`; rows that `out` lacks are left out.
+pub(crate) fn interleave<'a>(
+    columns: impl Iterator<Item = &'a [f32]>,
+    at: usize,
+    width: usize,
+    out: &mut [f32],
+) {
+    for (offset, column) in columns.enumerate() {
+        for (to, &value) in out.chunks_exact_mut(width.max(1)).zip(column) {
             to[at + offset] = value;
         }
     }

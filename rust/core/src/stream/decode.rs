@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow_array::{Array, ArrayRef};
 use rayon::prelude::*;
 
-use crate::encode::Code;
+use crate::encode::{Code, interleave};
 use crate::{Error, Result, parallel};
 
 use super::block::Block;
@@ -109,7 +109,10 @@ impl Meaning {
             let coded: Vec<_> = coded.map(|(column, coding)| self.feature(arrays, *column, coding)).collect();
             let coded = first_fault(coded)?;
             let tiles = x.par_chunks_mut((TILE * width).max(1)).enumerate();
-            tiles.for_each(|(tile, out)| interleave(&coded, rows, tile * TILE, width, out));
+            tiles.for_each(|(tile, out)| {
+                let columns = coded.iter().flat_map(|feature| feature.chunks_exact(rows.max(1)));
+                interleave(columns.map(|column| &column[tile * TILE..]), 0, width, out);
+            });
             Ok(())
         });
         coded?;
@@ -232,16 +235,6 @@ fn first_fault<T>(found: Vec<std::result::Result<T, Fault>>) -> Result<Vec<T>> {
         }
     }
     worst.map_or(Ok(good), |fault| Err(fault.error))
-}
-
-/// Write rows from `first` on, row-major, of columns that are each `[width, rows]`.
-fn interleave(columns: &[Vec<f32>], rows: usize, first: usize, width: usize, out: &mut [f32]) {
-    let columns = columns.iter().flat_map(|column| column.chunks_exact(rows.max(1)));
-    for (place, column) in columns.enumerate() {
-        for (value, row) in column[first..].iter().zip(out.chunks_exact_mut(width)) {
-            row[place] = *value;
-        }
-    }
 }
 
 /// Whether a column is seen as labels: text always, booleans where they are wanted so.

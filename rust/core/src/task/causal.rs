@@ -5,7 +5,7 @@ use crate::{Error, Result, math};
 
 use super::graph::{GraphKind, permutation};
 use super::range::check_scale;
-use super::{Column, Family, Purpose, Range, Rows, Task};
+use super::{Column, Common, Family, Purpose, Range, Rows, Task};
 
 /// How a variable follows from its parents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,16 +116,8 @@ impl Family for Causal {
         check_scale("query_scale", self.query_scale)
     }
 
-    fn features(&self) -> usize {
-        self.dim.high
-    }
-
-    fn classes(&self) -> usize {
-        0
-    }
-
-    fn query_scale(&self) -> f32 {
-        self.query_scale
+    fn common(&self) -> Common {
+        Common { features: self.dim.high, classes: 0, query_scale: self.query_scale }
     }
 
     fn draw(&self, key: Key) -> Box<dyn Task> {

@@ -5,7 +5,7 @@ use crate::rng::Key;
 
 use super::pointwise::Pointwise;
 use super::range::check_scale;
-use super::{Family, Range, Task};
+use super::{Common, Family, Range, Task};
 
 /// Mixture tasks: means m ~ N(0, s² I), rows x ~ N(m_c, v I) of components c drawn alike, y = c.
 ///
@@ -33,16 +33,8 @@ impl Family for Gmm {
         check_scale("query_scale", self.query_scale)
     }
 
-    fn features(&self) -> usize {
-        self.dim.high
-    }
-
-    fn classes(&self) -> usize {
-        self.classes.high
-    }
-
-    fn query_scale(&self) -> f32 {
-        self.query_scale
+    fn common(&self) -> Common {
+        Common { features: self.dim.high, classes: self.classes.high, query_scale: self.query_scale }
     }
 
     fn draw(&self, key: Key) -> Box<dyn Task> {

@@ -7,7 +7,7 @@ use crate::{Error, Result, math};
 
 use super::pointwise::Pointwise;
 use super::range::check_scale;
-use super::{Family, Range, Task};
+use super::{Common, Family, Range, Task};
 
 /// The covariance of function values at distance r, in units of the length scale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,8 +53,8 @@ impl Kernel {
 /// Gaussian process tasks: f ~ GP(0, a² k(|x − x'| / ℓ)), x uniform, y = f(x) + σ·N(0, 1).
 ///
 /// f = a/√S Σ (u cos ω·x + v sin ω·x), u, v ~ N(0, 1), with S frequencies ω from the spectral density of k. Averaged
-/// over tasks the covariance is exact; that of one task, given its frequencies, is off by at most 1/√(2S) standard
-/// errors of a² at each distance.
+/// over tasks the covariance is exact; that of one task differs from it by a standard error of at most a²/√(2S) at each
+/// distance.
 ///
 /// Reference: Rahimi, Recht, "Random features for large-scale kernel machines", NIPS 2007.
 #[derive(Debug, Clone)]
@@ -95,16 +95,8 @@ impl Family for Gp {
         check_scale("query_scale", self.query_scale)
     }
 
-    fn features(&self) -> usize {
-        self.dim.high
-    }
-
-    fn classes(&self) -> usize {
-        0
-    }
-
-    fn query_scale(&self) -> f32 {
-        self.query_scale
+    fn common(&self) -> Common {
+        Common { features: self.dim.high, classes: 0, query_scale: self.query_scale }
     }
 
     fn draw(&self, key: Key) -> Box<dyn Task> {

@@ -8,7 +8,7 @@ use crate::rng::Key;
 use super::input::Gaussian;
 use super::pointwise::Pointwise;
 use super::range::{check_scale, check_share};
-use super::{Family, Range, Task, dot};
+use super::{Common, Family, Range, Task, dot};
 
 /// Linear tasks: w ~ N(0, s² I) with a bias, x ~ N(0, C), y = w·[1, x] + σ·N(0, 1).
 #[derive(Debug, Clone)]
@@ -37,16 +37,8 @@ impl Family for Linear {
         check_scale("query_scale", self.query_scale)
     }
 
-    fn features(&self) -> usize {
-        self.dim.high
-    }
-
-    fn classes(&self) -> usize {
-        0
-    }
-
-    fn query_scale(&self) -> f32 {
-        self.query_scale
+    fn common(&self) -> Common {
+        Common { features: self.dim.high, classes: 0, query_scale: self.query_scale }
     }
 
     fn draw(&self, key: Key) -> Box<dyn Task> {

@@ -7,7 +7,7 @@ use super::input::Gaussian;
 use super::linear::weights;
 use super::pointwise::Pointwise;
 use super::range::{check_scale, check_share};
-use super::{Family, Range, Task};
+use super::{Common, Family, Range, Task};
 
 /// Logistic tasks: W ~ N(0, s²) with a bias for each class, x ~ N(0, C), y ~ softmax([1, x] W).
 #[derive(Debug, Clone)]
@@ -36,16 +36,8 @@ impl Family for Logistic {
         check_scale("query_scale", self.query_scale)
     }
 
-    fn features(&self) -> usize {
-        self.dim.high
-    }
-
-    fn classes(&self) -> usize {
-        self.classes.high
-    }
-
-    fn query_scale(&self) -> f32 {
-        self.query_scale
+    fn common(&self) -> Common {
+        Common { features: self.dim.high, classes: self.classes.high, query_scale: self.query_scale }
     }
 
     fn draw(&self, key: Key) -> Box<dyn Task> {

@@ -8,7 +8,7 @@ use crate::{Error, Result, math};
 use super::input::Gaussian;
 use super::pointwise::Pointwise;
 use super::range::{check_scale, check_share};
-use super::{Family, Range, Task, dot};
+use super::{Common, Family, Range, Task, dot};
 
 /// How far apart classes are: logits are this many times the network's outputs of about unit variance.
 const LOGIT_SCALE: f32 = 2.0;
@@ -103,16 +103,8 @@ impl Family for Mlp {
         check_share("irrelevant", self.irrelevant)
     }
 
-    fn features(&self) -> usize {
-        self.dim.high
-    }
-
-    fn classes(&self) -> usize {
-        self.classes.high
-    }
-
-    fn query_scale(&self) -> f32 {
-        self.query_scale
+    fn common(&self) -> Common {
+        Common { features: self.dim.high, classes: self.classes.high, query_scale: self.query_scale }
     }
 
     fn draw(&self, key: Key) -> Box<dyn Task> {

@@ -52,14 +52,21 @@ pub trait Family: Send + Sync {
     /// # Errors
     /// `Config`, naming the setting.
     fn check(&self) -> Result<()>;
-    /// Columns of the widest task.
-    fn features(&self) -> usize;
-    /// Classes of the task with most; 0 for regression.
-    fn classes(&self) -> usize;
-    /// What the inputs of query rows are multiplied by.
-    fn query_scale(&self) -> f32;
+    /// What holds for all of its tasks.
+    fn common(&self) -> Common;
     /// The task of this key.
     fn draw(&self, key: Key) -> Box<dyn Task>;
+}
+
+/// What holds for all tasks of a family.
+#[derive(Debug, Clone, Copy)]
+pub struct Common {
+    /// Columns of the widest task.
+    pub features: usize,
+    /// Classes of the task with most; 0 for regression.
+    pub classes: usize,
+    /// What the inputs of query rows are multiplied by.
+    pub query_scale: f32,
 }
 
 /// One data-generating function.

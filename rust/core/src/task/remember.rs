@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::Result;
 use crate::rng::Key;
 
-use super::{Column, Family, Rows, Task};
+use super::{Column, Common, Family, Rows, Task};
 
 type Slot = Mutex<Option<(Key, Arc<dyn Task>)>>;
 
@@ -29,16 +29,8 @@ impl<F: Family> Family for Remembering<F> {
         self.family.check()
     }
 
-    fn features(&self) -> usize {
-        self.family.features()
-    }
-
-    fn classes(&self) -> usize {
-        self.family.classes()
-    }
-
-    fn query_scale(&self) -> f32 {
-        self.family.query_scale()
+    fn common(&self) -> Common {
+        self.family.common()
     }
 
     fn draw(&self, key: Key) -> Box<dyn Task> {

@@ -40,19 +40,19 @@ impl TaskSampler {
     /// D: columns of every batch.
     #[must_use]
     pub fn features(&self) -> usize {
-        self.family.features()
+        self.family.common().features
     }
 
     /// O: 1 for regression, else the number of classes.
     #[must_use]
     pub fn outputs(&self) -> usize {
-        self.family.classes().max(1)
+        self.family.common().classes.max(1)
     }
 
     /// Classes; 0 for regression.
     #[must_use]
     pub fn classes(&self) -> usize {
-        self.family.classes()
+        self.family.common().classes
     }
 
     /// Context rows of each (task, step): `x` is `[T, B, D]`, `y` is `[T, B]`, both C-ordered.
@@ -97,13 +97,13 @@ impl TaskSampler {
         if rows == 0 {
             return Ok(());
         }
-        let root = self.root(Purpose::Query);
+        let (root, scale) = (self.root(Purpose::Query), self.family.common().query_scale);
         parallel::run(|| {
             let rows_of_task = x.par_chunks_mut(rows * width).zip(y.par_chunks_mut(rows));
             let work = rows_of_task.zip(signal.par_chunks_mut(rows * outputs)).zip(tasks);
             work.with_min_len(TASKS).for_each(|(((x, y), signal), &task)| {
                 let key = root.child(task as u64, draw as u64);
-                self.task(task).observe(key, self.family.query_scale(), Rows { x, y, signal });
+                self.task(task).observe(key, scale, Rows { x, y, signal });
             });
             Ok(())
         })

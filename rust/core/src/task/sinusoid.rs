@@ -5,7 +5,7 @@ use crate::{Error, Result};
 
 use super::pointwise::Pointwise;
 use super::range::check_scale;
-use super::{Family, Range, Task};
+use super::{Common, Family, Range, Task};
 
 /// Sine tasks: y = a sin(x − φ) + σ·N(0, 1), x uniform.
 ///
@@ -42,16 +42,8 @@ impl Family for Sinusoid {
         check_scale("query_scale", self.query_scale)
     }
 
-    fn features(&self) -> usize {
-        1
-    }
-
-    fn classes(&self) -> usize {
-        0
-    }
-
-    fn query_scale(&self) -> f32 {
-        self.query_scale
+    fn common(&self) -> Common {
+        Common { features: 1, classes: 0, query_scale: self.query_scale }
     }
 
     fn draw(&self, key: Key) -> Box<dyn Task> {

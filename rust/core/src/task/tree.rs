@@ -6,7 +6,7 @@ use crate::{Error, Result};
 use super::input::Gaussian;
 use super::pointwise::Pointwise;
 use super::range::check_scale;
-use super::{Family, Range, Task};
+use super::{Common, Family, Range, Task};
 
 /// How far apart classes are: logits are this many times the leaves' values of variance one.
 const LOGIT_SCALE: f32 = 2.0;
@@ -59,16 +59,8 @@ impl Family for Tree {
         check_scale("query_scale", self.query_scale)
     }
 
-    fn features(&self) -> usize {
-        self.dim.high
-    }
-
-    fn classes(&self) -> usize {
-        self.classes.high
-    }
-
-    fn query_scale(&self) -> f32 {
-        self.query_scale
+    fn common(&self) -> Common {
+        Common { features: self.dim.high, classes: self.classes.high, query_scale: self.query_scale }
     }
 
     fn draw(&self, key: Key) -> Box<dyn Task> {

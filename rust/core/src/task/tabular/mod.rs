@@ -25,7 +25,7 @@ use crate::{Error, Result};
 
 use super::column::{Column, Role};
 use super::range::{check_scale, check_shares};
-use super::{Family, Purpose, Range, Rows, Task};
+use super::{Common, Family, Purpose, Range, Rows, Task};
 use column::Finish;
 use graph::Graph;
 use pilot::PILOT;
@@ -109,16 +109,8 @@ impl Family for Tabular {
         check_scale("query_scale", self.query_scale)
     }
 
-    fn features(&self) -> usize {
-        self.dim.high
-    }
-
-    fn classes(&self) -> usize {
-        self.classes.high
-    }
-
-    fn query_scale(&self) -> f32 {
-        self.query_scale
+    fn common(&self) -> Common {
+        Common { features: self.dim.high, classes: self.classes.high, query_scale: self.query_scale }
     }
 
     fn draw(&self, key: Key) -> Box<dyn Task> {
