@@ -23,6 +23,7 @@ pub(super) struct Decimal {
 impl Decimal {
     /// The nearest number in double precision, where both the digits and the power of ten are exact in it: their
     /// quotient is then rounded once.
+    #[inline]
     pub(super) fn number(self) -> Option<f64> {
         if self.digits > 1 << f64::MANTISSA_DIGITS {
             return None;
@@ -32,6 +33,7 @@ impl Decimal {
     }
 
     /// The whole number, where there is no point.
+    #[inline]
     pub(super) fn whole(self) -> Option<i64> {
         let digits = i64::try_from(self.digits).ok().filter(|_| self.places == 0)?;
         Some(if self.negative { -digits } else { digits })
@@ -39,6 +41,7 @@ impl Decimal {
 }
 
 /// The decimal number that a text begins with, and how many bytes it takes.
+#[inline]
 pub(super) fn read(text: &[u8]) -> Option<(Decimal, usize)> {
     let negative = text.first() == Some(&b'-');
     let mut length = usize::from(negative);
@@ -59,6 +62,7 @@ pub(super) fn read(text: &[u8]) -> Option<(Decimal, usize)> {
 }
 
 /// The whole number that a text begins with, and its digits; nothing where there are more than sixteen.
+#[inline]
 fn digits(text: &[u8]) -> Option<(u64, usize)> {
     let is_digit = |at: usize| text.get(at).is_some_and(u8::is_ascii_digit);
     let (high, count) = eight(text);
@@ -70,13 +74,9 @@ fn digits(text: &[u8]) -> Option<(u64, usize)> {
 }
 
 /// The whole number in the leading digits of at most eight bytes, and how many they are.
+#[inline]
 fn eight(text: &[u8]) -> (u64, usize) {
-    let bytes = text.first_chunk::<8>().copied().unwrap_or_else(|| {
-        let mut bytes = [0; 8];
-        bytes.iter_mut().zip(text).for_each(|(to, &byte)| *to = byte);
-        bytes
-    });
-    let word = u64::from_le_bytes(bytes) ^ 0x3030_3030_3030_3030;
+    let word = word(text) ^ 0x3030_3030_3030_3030;
     // The highest bit of a byte becomes set where it is no digit; a carry can only reach bytes after the first such.
     let odd = (word.wrapping_add(0x7676_7676_7676_7676) | word) & 0x8080_8080_8080_8080;
     let count = odd.trailing_zeros() as usize / 8;
@@ -92,6 +92,23 @@ fn eight(text: &[u8]) -> (u64, usize) {
     (high.wrapping_add(low) >> 32, count)
 }
 
+/// The first eight bytes, zeros after the last.
+#[inline]
+fn word(text: &[u8]) -> u64 {
+    if let Some(bytes) = text.first_chunk() {
+        return u64::from_le_bytes(*bytes);
+    }
+    match (text.first_chunk(), text.last_chunk()) {
+        // Bytes in the middle may be in both: they are the same.
+        (Some(first), Some(last)) => {
+            let last = u64::from(u32::from_le_bytes(*last));
+            u64::from(u32::from_le_bytes(*first)) | last << (8 * (text.len() - 4))
+        }
+        _ => text.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte)),
+    }
+}
+
+#[inline]
 fn power(exponent: usize) -> u64 {
     const POWERS: [u64; DIGITS + 1] = {
         let mut powers = [1; DIGITS + 1];

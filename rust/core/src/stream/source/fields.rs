@@ -58,9 +58,10 @@ impl Fields {
 
     /// Arrays of some whole records, which may have quotation marks.
     pub(super) fn parse_records(&self, text: &[u8]) -> Result<Vec<ArrayRef>> {
-        if memchr::memchr2(b'"', b'\r', text).is_none() {
-            return self.parse(text);
-        }
+        quick::arrays_of_records(self, text).map_or_else(|| self.parse_records_thoroughly(text), Ok)
+    }
+
+    pub(super) fn parse_records_thoroughly(&self, text: &[u8]) -> Result<Vec<ArrayRef>> {
         let (mut record, mut bytes, mut ends) = (csv::ByteRecord::new(), vec![], vec![0]);
         let mut records = records(text);
         while records.read_byte_record(&mut record).map_err(|e| damaged(&self.path, e))? {

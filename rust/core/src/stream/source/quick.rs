@@ -1,4 +1,4 @@
-//! Arrays of lines without quotation marks in one pass, where every field is what its column promises.
+//! Arrays of lines in one pass, where every field is what its column promises and has no quotation mark within.
 //!
 //! A number is read before it is known where it ends: most fields are then passed over once instead of three times.
 
@@ -10,8 +10,19 @@ use super::Kind;
 use super::decimal::{self, Decimal};
 use super::fields::{Fields, cell, number, whole_number};
 
-/// Arrays of some whole lines; nothing where a line or a field is not as expected.
+/// Arrays of some whole records, which may have quotation marks; nothing where one is not as expected.
+pub(super) fn arrays_of_records(fields: &Fields, text: &[u8]) -> Option<Vec<ArrayRef>> {
+    // A record also ends with a carriage return alone.
+    let ends = memchr::memchr_iter(b'\r', text).all(|at| text.get(at + 1) == Some(&b'\n'));
+    if ends { parse::<true>(fields, text) } else { None }
+}
+
+/// Arrays of some whole lines without quotation marks; nothing where a line or a field is not as expected.
 pub(super) fn arrays(fields: &Fields, text: &[u8]) -> Option<Vec<ArrayRef>> {
+    parse::<false>(fields, text)
+}
+
+fn parse<const QUOTED: bool>(fields: &Fields, text: &[u8]) -> Option<Vec<ArrayRef>> {
     let rows = text.len() / memchr::memchr(b'\n', text).unwrap_or(text.len()).max(1);
     let mut columns: Vec<_> =
         fields.wanted.iter().map(|(_, kind)| Cells::new(kind, rows + rows / 8)).collect();
@@ -26,10 +37,10 @@ pub(super) fn arrays(fields: &Fields, text: &[u8]) -> Option<Vec<ArrayRef>> {
         for column in 0..fields.width {
             let (rest, last) = (&text[at..], column + 1 == fields.width);
             if next == Some(column) {
-                at += cells.next()?.take(rest, last)?;
+                at += cells.next()?.take::<QUOTED>(rest, last)?;
                 next = wanted.next();
             } else {
-                at += field(rest, last).len();
+                at += field::<QUOTED>(rest, last)?.length;
             }
             at += match text.get(at) {
                 _ if last => line_end(&text[at..])?,
@@ -51,10 +62,38 @@ fn line_end(text: &[u8]) -> Option<usize> {
     }
 }
 
+/// A field in a text.
+struct Field<'t> {
+    content: &'t [u8],
+    /// Whether there are quotation marks in the content, which are written twice.
+    escaped: bool,
+    /// Bytes that it takes.
+    length: usize,
+}
+
 /// The field that a text begins with, without what ends the line after the last one.
-fn field(text: &[u8], last: bool) -> &[u8] {
-    let field = &text[..memchr::memchr2(b',', b'\n', text).unwrap_or(text.len())];
-    if last { field.strip_suffix(b"\r").unwrap_or(field) } else { field }
+fn field<const QUOTED: bool>(text: &[u8], last: bool) -> Option<Field<'_>> {
+    if QUOTED && text.first() == Some(&b'"') {
+        return quoted(text);
+    }
+    let content = &text[..memchr::memchr2(b',', b'\n', text).unwrap_or(text.len())];
+    let content = if last { content.strip_suffix(b"\r").unwrap_or(content) } else { content };
+    Some(Field { content, escaped: false, length: content.len() })
+}
+
+/// The field in quotation marks that a text begins with.
+fn quoted(text: &[u8]) -> Option<Field<'_>> {
+    let (mut at, mut escaped) = (1, false);
+    loop {
+        let end = at + memchr::memchr(b'"', text.get(at..)?)?;
+        match text.get(end + 1) {
+            Some(b'"') => (at, escaped) = (end + 2, true),
+            None | Some(b',' | b'\n' | b'\r') => {
+                return Some(Field { content: &text[1..end], escaped, length: end + 1 });
+            }
+            Some(_) => return None,
+        }
+    }
 }
 
 /// Fields of a column.
@@ -74,14 +113,15 @@ impl<'t> Cells<'t> {
     }
 
     /// Take the field that a text begins with: its length.
-    fn take(&mut self, text: &'t [u8], last: bool) -> Option<usize> {
+    #[inline]
+    fn take<const QUOTED: bool>(&mut self, text: &'t [u8], last: bool) -> Option<usize> {
         match self {
-            Self::Numbers(values) => values.take(text, last, Decimal::number, number),
-            Self::Whole(values) => values.take(text, last, Decimal::whole, whole_number),
+            Self::Numbers(values) => values.take::<QUOTED>(text, last, Decimal::number, number),
+            Self::Whole(values) => values.take::<QUOTED>(text, last, Decimal::whole, whole_number),
             Self::Other(fields) => {
-                let field = field(text, last);
-                fields.push(field);
-                Some(field.len())
+                let field = field::<QUOTED>(text, last).filter(|field| !field.escaped)?;
+                fields.push(field.content);
+                Some(field.length)
             }
         }
     }
@@ -113,7 +153,7 @@ impl<T: Default> Values<T> {
     }
 
     #[inline]
-    fn take(
+    fn take<const QUOTED: bool>(
         &mut self,
         text: &[u8],
         last: bool,
@@ -127,13 +167,18 @@ impl<T: Default> Values<T> {
             self.values.push(value);
             return Some(length);
         }
-        let field = field(text, last);
-        let value = cell(field, other)?;
+        self.take_thoroughly(field::<QUOTED>(text, last)?, other)
+    }
+
+    #[inline(never)]
+    fn take_thoroughly(&mut self, field: Field<'_>, other: impl Fn(&[u8]) -> Option<T>) -> Option<usize> {
+        // Quotation marks are no part of a number, written twice or not.
+        let value = cell(field.content, other)?;
         if value.is_none() {
             self.gaps.push(self.values.len());
         }
         self.values.push(value.unwrap_or_default());
-        Some(field.len())
+        Some(field.length)
     }
 
     fn with_gaps(self) -> Vec<Option<T>> {
@@ -169,6 +214,34 @@ mod tests {
                 prop_assert_eq!(Some(found), thorough.ok(), "{:?}", text);
             }
         }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_read_of_records_is_what_the_thorough_way_reads(
+            text in r#"((-?[0-9]{1,9}(\.[0-9]{1,9})?|t|"[0-9,"\n\r]{0,3}"|"7"|"t,\n"|t"|)[,\n\r]{1,2}){0,12}"#,
+            width in 1_usize..4,
+            kinds in prop::collection::vec(
+                prop::sample::select(vec![Kind::Number, Kind::Integer, Kind::Text, Kind::Boolean]), 1..4,
+            ),
+        ) {
+            let fields = fields(&kinds[..kinds.len().min(width)], width);
+            if let Some(found) = arrays_of_records(&fields, text.as_bytes()) {
+                let thorough = fields.parse_records_thoroughly(text.as_bytes());
+                prop_assert_eq!(Some(found), thorough.ok(), "{:?}", text);
+            }
+        }
+    }
+
+    #[test]
+    fn usual_records_are_read_at_once() {
+        let fields = fields(&[Kind::Number, Kind::Integer, Kind::Text], 4);
+        let text = b"-1.5,\"7\",\"a,\n b\",\"x\"\"y\"\r\n\n\"1\",2,b\"c,\"\"\n";
+        let found = arrays_of_records(&fields, text);
+        assert_eq!(found, fields.parse_records_thoroughly(text).ok());
+        assert_eq!(found.map(|arrays| arrays[0].len()), Some(2));
+        assert!(arrays_of_records(&fields, b"1,2,\"a\"\"b\",c\n").is_none());
+        assert!(arrays_of_records(&fields, b"1,2,\"a\"b,c\n").is_none());
     }
 
     #[test]

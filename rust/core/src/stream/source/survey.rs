@@ -1,8 +1,8 @@
 //! The one look at a plain CSV file when it is opened, on all cores.
 //!
 //! The file is cut into chunks, and each core looks at the rows that start in its chunk. Where there are quotation
-//! marks, it depends on all that stands before whether a row ends with a line. A chunk is looked at from its first
-//! line's end on, as though a row ended there, and anew where the rows before it turn out to end elsewhere. A file in
+//! marks, it depends on all that stands before whether a row ends with a line. A chunk is looked at from one of its first
+//! lines' ends on, as though a row ended there, and anew where the rows before it turn out to end elsewhere. A file in
 //! which anything is wrong is left to `scan`, which finds what it is.
 
 use std::io::{BufRead, BufReader};
@@ -23,6 +23,8 @@ const CHUNK: u64 = 1 << 20;
 /// The most chunks that are looked at together, and bytes that are read for the end of a chunk's last line.
 const CHUNKS: usize = 64;
 const MORE: u64 = 1 << 14;
+/// How many lines' ends are tried.
+const GUESSES: usize = 8;
 
 /// What a plain file is found to be; nothing where it is compressed or anything is wrong with it.
 pub(super) fn survey(handle: &Handle, tick: &dyn Fn() -> Result<()>) -> Result<Option<Scan>> {
@@ -190,10 +192,16 @@ impl Records {
     }
 }
 
-/// Records that start between two places, if a record ends with the first line that ends there.
+/// Records that start between two places, if a record ends with a line that seems to.
 fn guessed(handle: &Handle, start: u64, end: u64, width: usize) -> Option<Records> {
     let text = handle.read(start - 1, (start + MORE).min(end)).ok()?;
-    let line = memchr::memchr(b'\n', &text)?;
+    // A line's end within a field is seldom followed by as many fields as it should.
+    let fits = |&line: &usize| {
+        let mut record = ByteRecord::new();
+        records(&text[line..]).read_byte_record(&mut record).is_ok() && record.len() == width
+    };
+    let line = memchr::memchr_iter(b'\n', &text).take(GUESSES).find(fits);
+    let line = line.or_else(|| memchr::memchr(b'\n', &text))?;
     let length = text[line..].iter().position(|byte| !matches!(byte, b'\r' | b'\n'))?;
     // A quotation mark that is taken for another one could hide the rest of the file: no further than another chunk.
     let (first, limit) = (start - 1 + (line + length) as u64, (2 * end - start).min(handle.size()));
