@@ -1,6 +1,7 @@
 //! Plain decimal numbers such as -12.5, which most fields of a file are: digits are read eight at a time.
 //!
-//! Whatever else a number may be, with an exponent or more digits than are exact, is left to a full parser.
+//! Whatever else a number may be, with an exponent or more digits than are exact, is left to a full parser. Functions
+//! are inlined always where they would hand their results over in memory: it takes as long as reading the digits.
 
 /// Powers of ten that double precision holds exactly.
 const TENS: [f64; 20] = [
@@ -41,7 +42,7 @@ impl Decimal {
 }
 
 /// The decimal number that a text begins with, and how many bytes it takes.
-#[inline]
+#[inline(always)]
 pub(super) fn read(text: &[u8]) -> Option<(Decimal, usize)> {
     let negative = text.first() == Some(&b'-');
     let mut length = usize::from(negative);
@@ -62,7 +63,7 @@ pub(super) fn read(text: &[u8]) -> Option<(Decimal, usize)> {
 }
 
 /// The whole number that a text begins with, and its digits; nothing where there are more than sixteen.
-#[inline]
+#[inline(always)]
 fn digits(text: &[u8]) -> Option<(u64, usize)> {
     let is_digit = |at: usize| text.get(at).is_some_and(u8::is_ascii_digit);
     let (high, count) = eight(text);
@@ -74,7 +75,7 @@ fn digits(text: &[u8]) -> Option<(u64, usize)> {
 }
 
 /// The whole number in the leading digits of at most eight bytes, and how many they are.
-#[inline]
+#[inline(always)]
 fn eight(text: &[u8]) -> (u64, usize) {
     let word = word(text) ^ 0x3030_3030_3030_3030;
     // The highest bit of a byte becomes set where it is no digit; a carry can only reach bytes after the first such.
