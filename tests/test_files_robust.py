@@ -71,6 +71,53 @@ def test_a_file_that_has_changed_is_not_read(tmp_path, kind, rows):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_a_file_of_the_same_size_and_time_in_its_place_is_not_read(tmp_path, kind):
+    path, other = tmp_path / f"t.{kind}", tmp_path / f"other.{kind}"
+    numbered(path)
+    other.write_bytes(path.read_bytes())
+    was = path.stat()
+    stream = Stream(Table.open(path), epochs=2)
+    os.utime(other, ns=(was.st_atime_ns, was.st_mtime_ns))
+    os.replace(other, path)
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (was.st_size, was.st_mtime_ns)
+    with pytest.raises(FormatError, match="has changed since it was opened"):
+        seen(stream)
+
+
+@pytest.mark.parametrize("quote", ["", '"'])
+@pytest.mark.parametrize("kind", ["csv", "csv.gz", "csv.zst"])
+@pytest.mark.parametrize("in_place", [True, False])
+def test_a_csv_that_another_of_its_size_replaces_while_it_is_read(tmp_path, kind, quote, in_place):
+    def content(value: int) -> bytes:
+        # One group of some ten megabytes, more than is read at once, which no compression makes smaller than it is.
+        line = f"{value},{quote}{'x' * 190}{quote}\n".encode()
+        text = b"n,label\n" + line * 50_000
+        sink = pa.BufferOutputStream()
+        codec = {"csv.gz": "gzip", "csv.zst": "zstd"}.get(kind)
+        with pa.output_stream(sink, compression=codec) as out:
+            out.write(text)
+        return sink.getvalue().to_pybytes()
+
+    path, other, (old, new) = tmp_path / f"t.{kind}", tmp_path / f"o.{kind}", (content(1), content(2))
+    assert len(old) == len(new)
+    path.write_bytes(old)
+    os.utime(path, (0, 0))
+    batches = iter(Stream(Table.open(path, drop=["label"]), batch=10, shuffle=False, memory=4000, epochs=2))
+    delivered = [next(batches)[0]]
+    if in_place:
+        path.write_bytes(new)
+    else:
+        other.write_bytes(new)
+        os.replace(other, path)
+    with pytest.raises(FormatError, match="has changed since it was opened"):
+        delivered.extend(x for x, _ in batches)
+    rows = np.concatenate(delivered)
+    assert (rows == 1).all()
+    # A file that is held open stays what it was; one that is written into is given up at once.
+    assert len(rows) < 50_000 if in_place else len(rows) == 50_000
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_file_that_is_gone(tmp_path, kind):
     path = numbered(tmp_path / f"t.{kind}")
     table = Table.open(path)

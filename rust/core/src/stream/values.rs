@@ -76,6 +76,12 @@ pub fn singles(array: &ArrayRef, out: &mut [f32]) -> Result<()> {
         out.copy_from_slice(values.values());
         return Ok(());
     }
+    if let Some(values) = array.as_primitive_opt::<Float64Type>()
+        && values.null_count() == 0
+    {
+        values.values().iter().zip(out).for_each(|(&value, out)| *out = value as f32);
+        return Ok(());
+    }
     doubles(array)?.into_iter().zip(out).for_each(|(value, out)| *out = value as f32);
     Ok(())
 }

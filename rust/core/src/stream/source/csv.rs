@@ -1,14 +1,13 @@
 //! Comma-separated values with a header, plain or compressed with gzip or Zstandard.
 //!
 //! Opening reads the file once: every row must have as many fields as the header, and the places where groups start
-//! are kept. Kinds are those of the first group. A file without a quotation mark is cut at line ends and parsed on all
-//! cores; one with quotation marks is read record by record. A compressed file is one group, which is decompressed
-//! from its beginning.
+//! are kept. Kinds are those of the first group. A plain file is read and parsed in pieces on all cores. A compressed
+//! file is one group, which is decompressed from its beginning; without a quotation mark, it is cut at line ends and
+//! parsed on all cores, with quotation marks it is read record by record.
 
 use std::collections::VecDeque;
-use std::fs::File;
-use std::io::{BufReader, Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::io::{BufReader, Read};
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow_array::ArrayRef;
@@ -17,26 +16,33 @@ use rayon::prelude::*;
 use crate::{Error, Result, parallel};
 
 use super::fields::{self, Fields};
+use super::handle::{Handle, Section};
+use super::pieces::Pieces;
 use super::scan::{self, Scan};
-use super::{Batches, Column, Counted, Source, Stamp, damaged, file, unreadable};
+use super::survey::survey;
+use super::{Batches, Column, Counted, Source, Stamp, damaged, unreadable};
 
-/// Bytes that are read at once, and those of a piece that one thread parses.
+/// Bytes that are decompressed at once, and those of a piece that one thread parses.
 const READ: usize = 1 << 22;
 const PIECE: usize = 1 << 19;
 /// Records of a batch, where they are read one by one.
 const BATCH_ROWS: usize = 8192;
 
 pub(super) struct Csv {
-    path: PathBuf,
+    path: std::path::PathBuf,
     stamp: Stamp,
-    scan: Scan,
+    pub(super) scan: Scan,
 }
 
 impl Csv {
     pub(super) fn open(path: &Path, tick: &dyn Fn() -> Result<()>) -> Result<Self> {
-        let (_, stamp) = file(path, None)?;
-        let scan = scan::scan(path, tick)?;
-        Ok(Self { path: path.to_owned(), stamp, scan })
+        let handle = Handle::open(path, None)?;
+        let scan = match survey(&handle, tick)? {
+            Some(scan) => scan,
+            None => scan::scan(&handle, tick)?,
+        };
+        handle.unchanged()?;
+        Ok(Self { path: path.to_owned(), stamp: handle.stamp(), scan })
     }
 }
 
@@ -46,7 +52,7 @@ impl Source for Csv {
     }
 
     fn groups(&self) -> &[u64] {
-        &self.scan.groups
+        &self.scan.layout.groups
     }
 
     fn columns_apart(&self) -> bool {
@@ -54,38 +60,40 @@ impl Source for Csv {
     }
 
     fn read(self: Arc<Self>, group: usize, columns: &[usize], skip: u64) -> Result<Batches> {
-        file(&self.path, Some(self.stamp))?;
-        let bytes = bytes(&self.path, self.scan.starts[group])?;
-        // No further than where the next group starts.
-        let bytes: Box<dyn Read + Send> = match self.scan.starts.get(group + 1) {
-            Some(end) => Box::new(bytes.take(end - self.scan.starts[group])),
-            None => bytes,
-        };
-        let rows = self.scan.groups[group];
+        let handle = Handle::open(&self.path, Some(self.stamp))?;
         let wanted = columns.iter().map(|&c| (c, self.scan.columns[c].kind.clone())).collect();
         let fields = Fields { path: self.path.clone(), width: self.scan.columns.len(), wanted };
-        let left = rows.saturating_sub(skip);
+        let left = self.groups()[group].saturating_sub(skip);
+        if !compressed(&self.path) {
+            let pieces = Pieces::new(handle, Arc::clone(&self), group, fields, skip);
+            return Ok(Box::new(Counted::new(pieces, &self.path, left)));
+        }
+        let bytes = bytes(&handle, self.scan.layout.pieces[group].start)?;
         if self.scan.quoted {
             let records = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(bytes);
-            let records = Records { records, fields, skip, left };
+            let records = Records { handle, records, fields, skip, left };
             return Ok(Box::new(Counted::new(records, &self.path, left)));
         }
-        let lines = Lines { bytes, fields, skip, left, rest: vec![], ready: VecDeque::new(), ended: false };
+        let lines =
+            Lines { handle, bytes, fields, skip, left, rest: vec![], ready: VecDeque::new(), ended: false };
         Ok(Box::new(Counted::new(lines, &self.path, left)))
     }
 }
 
+/// Whether a file has to be decompressed.
+pub(super) fn compressed(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gz") || e.eq_ignore_ascii_case("zst"))
+}
+
 /// The text of a file, decompressed, from a place on.
-pub(super) fn bytes(path: &Path, start: u64) -> Result<Box<dyn Read + Send>> {
-    let mut file = File::open(path).map_err(|e| unreadable(path, &e))?;
+pub(super) fn bytes(handle: &Arc<Handle>, start: u64) -> Result<Box<dyn Read + Send>> {
+    let path = handle.path();
+    let file = |start| Section::new(Arc::clone(handle), start, handle.size());
     let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase()).unwrap_or_default();
     let mut text: Box<dyn Read + Send> = match extension.as_str() {
-        "gz" => Box::new(flate2::read::MultiGzDecoder::new(BufReader::new(file))),
-        "zst" => Box::new(zstd::Decoder::new(file).map_err(|e| unreadable(path, &e))?),
-        _ => {
-            file.seek(SeekFrom::Start(start)).map_err(|e| unreadable(path, &e))?;
-            return Ok(Box::new(file));
-        }
+        "gz" => Box::new(flate2::read::MultiGzDecoder::new(BufReader::new(file(0)))),
+        "zst" => Box::new(zstd::Decoder::new(file(0)).map_err(|e| unreadable(path, &e))?),
+        _ => return Ok(Box::new(file(start))),
     };
     let skipped = std::io::copy(&mut text.by_ref().take(start), &mut std::io::sink());
     skipped.map_err(|e| damaged(path, e))?;
@@ -94,6 +102,7 @@ pub(super) fn bytes(path: &Path, start: u64) -> Result<Box<dyn Read + Send>> {
 
 /// Batches of a file with quotation marks.
 struct Records {
+    handle: Arc<Handle>,
     records: csv::Reader<Box<dyn Read + Send>>,
     fields: Fields,
     skip: u64,
@@ -118,6 +127,7 @@ impl Iterator for Records {
             }
         }
         (!rows.is_empty()).then(|| {
+            self.handle.unchanged()?;
             let odd = rows.iter().find(|record| record.len() != self.fields.width);
             if let Some(record) = odd {
                 return Err(self.fields.ragged(record.len()));
@@ -129,6 +139,7 @@ impl Iterator for Records {
 
 /// Batches of a file without quotation marks.
 struct Lines {
+    handle: Arc<Handle>,
     bytes: Box<dyn Read + Send>,
     fields: Fields,
     skip: u64,
@@ -157,6 +168,7 @@ impl Lines {
         let before = self.rest.len();
         let read = self.bytes.by_ref().take(READ as u64).read_to_end(&mut self.rest);
         self.ended = read.map_err(|e| damaged(&self.fields.path, e))? < READ;
+        self.handle.unchanged()?;
         let end = if self.ended {
             self.rest.len()
         } else {

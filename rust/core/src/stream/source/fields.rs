@@ -1,5 +1,6 @@
 //! From the fields of a CSV file to arrays.
 
+use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -7,7 +8,7 @@ use arrow_array::{ArrayRef, BooleanArray, Float64Array, Int64Array, StringArray}
 
 use crate::{Error, Result};
 
-use super::{Kind, damaged};
+use super::{Kind, damaged, decimal, quick};
 
 /// What stands for a missing value, besides the empty field.
 const MISSING: [&str; 9] = ["NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "?"];
@@ -24,6 +25,11 @@ pub(super) struct Fields {
 impl Fields {
     /// Arrays of some whole lines without quotation marks.
     pub(super) fn parse(&self, text: &[u8]) -> Result<Vec<ArrayRef>> {
+        // What does not fit is looked at anew by the thorough way, which also knows what to say about it.
+        quick::arrays(self, text).map_or_else(|| self.parse_thoroughly(text), Ok)
+    }
+
+    pub(super) fn parse_thoroughly(&self, text: &[u8]) -> Result<Vec<ArrayRef>> {
         let wide = self.wanted.len();
         let mut places: Vec<&[u8]> = vec![];
         let mut at = 0;
@@ -47,8 +53,34 @@ impl Fields {
                 return Err(self.ragged(field));
             }
         }
-        let places = &places;
-        self.arrays_at(|place| places.iter().skip(place).step_by(wide.max(1)).copied())
+        self.arrays_of(&places)
+    }
+
+    /// Arrays of some whole records, which may have quotation marks.
+    pub(super) fn parse_records(&self, text: &[u8]) -> Result<Vec<ArrayRef>> {
+        quick::arrays_of_records(self, text).map_or_else(|| self.parse_records_thoroughly(text), Ok)
+    }
+
+    pub(super) fn parse_records_thoroughly(&self, text: &[u8]) -> Result<Vec<ArrayRef>> {
+        let (mut record, mut bytes, mut ends) = (csv::ByteRecord::new(), vec![], vec![0]);
+        let mut records = records(text);
+        while records.read_byte_record(&mut record).map_err(|e| damaged(&self.path, e))? {
+            if record.len() != self.width {
+                return Err(self.ragged(record.len()));
+            }
+            for (column, _) in &self.wanted {
+                bytes.extend_from_slice(record.get(*column).unwrap_or_default());
+                ends.push(bytes.len());
+            }
+        }
+        let places: Vec<&[u8]> = ends.windows(2).map(|ends| &bytes[ends[0]..ends[1]]).collect();
+        self.arrays_of(&places)
+    }
+
+    /// Arrays of fields that are given row by row.
+    fn arrays_of(&self, places: &[&[u8]]) -> Result<Vec<ArrayRef>> {
+        let wide = self.wanted.len().max(1);
+        self.arrays_at(|place| places.get(place..).unwrap_or_default().iter().step_by(wide).copied())
     }
 
     /// Arrays of the wanted columns, whose fields `column` gives.
@@ -68,7 +100,11 @@ impl Fields {
     }
 
     /// An array of the kind, or of the widest that all fields fit: whole numbers, numbers, text.
-    fn array<'t>(&self, kind: &Kind, fields: impl Iterator<Item = &'t [u8]> + Clone) -> Result<ArrayRef> {
+    pub(super) fn array<'t>(
+        &self,
+        kind: &Kind,
+        fields: impl Iterator<Item = &'t [u8]> + Clone,
+    ) -> Result<ArrayRef> {
         let found = match kind {
             Kind::Integer => whole(fields.clone()).or_else(|| numbers(fields.clone())),
             Kind::Number => numbers(fields.clone()),
@@ -89,6 +125,13 @@ impl Fields {
     pub(super) fn ragged(&self, found: usize) -> Error {
         damaged(&self.path, format!("a line has {found} fields, but the header has {}", self.width))
     }
+}
+
+/// A reader of records that begin with a text.
+pub(super) fn records<R: Read>(text: R) -> csv::Reader<impl Read> {
+    // The reader would drop a byte order mark, which belongs to the first field unless the file begins with it.
+    let text = b"\n".as_slice().chain(text);
+    csv::ReaderBuilder::new().has_headers(false).flexible(true).buffer_capacity(1 << 16).from_reader(text)
 }
 
 /// Pieces of some bytes each that end with a line.
@@ -125,30 +168,40 @@ pub(super) fn boolean(field: &str) -> Option<bool> {
 
 /// Each field by `read`, None for a missing one; nothing where one cannot be read.
 fn each<'t, T, C: FromIterator<Option<T>>>(
-    mut fields: impl Iterator<Item = &'t [u8]>,
+    fields: impl Iterator<Item = &'t [u8]>,
     read: impl Fn(&[u8]) -> Option<T>,
 ) -> Option<C> {
-    let value = |field: &'t [u8]| {
-        let value = read(field);
-        if value.is_some() {
-            return Some(value);
-        }
-        // The usual field is read at once; spaces and words for a gap are looked at where that fails.
-        let text = std::str::from_utf8(field).ok()?.trim();
-        if missing(text) { Some(None) } else { read(text.as_bytes()).map(Some) }
-    };
-    fields.by_ref().map(value).collect()
+    fields.map(|field| cell(field, &read)).collect()
+}
+
+/// A field by `read`, None within for a missing one; nothing where it cannot be read.
+pub(super) fn cell<T>(field: &[u8], read: impl Fn(&[u8]) -> Option<T>) -> Option<Option<T>> {
+    let value = read(field);
+    if value.is_some() {
+        return Some(value);
+    }
+    // The usual field is read at once; spaces and words for a gap are looked at where that fails.
+    let text = std::str::from_utf8(field).ok()?.trim();
+    if missing(text) { Some(None) } else { read(text.as_bytes()).map(Some) }
+}
+
+pub(super) fn number(field: &[u8]) -> Option<f64> {
+    let plain = decimal::read(field).filter(|(_, length)| *length == field.len());
+    let plain = plain.and_then(|(decimal, _)| decimal.number());
+    // NaN stands for a gap.
+    plain.or_else(|| fast_float2::parse::<f64, _>(field).ok().filter(|v| !v.is_nan()))
+}
+
+pub(super) fn whole_number(field: &[u8]) -> Option<i64> {
+    std::str::from_utf8(field).ok()?.parse().ok()
 }
 
 fn numbers<'t>(fields: impl Iterator<Item = &'t [u8]>) -> Option<ArrayRef> {
-    // NaN stands for a gap.
-    let number = |field: &[u8]| fast_float2::parse::<f64, _>(field).ok().filter(|v| !v.is_nan());
     Some(Arc::new(each::<f64, Float64Array>(fields, number)?))
 }
 
 fn whole<'t>(fields: impl Iterator<Item = &'t [u8]>) -> Option<ArrayRef> {
-    let number = |field: &[u8]| std::str::from_utf8(field).ok()?.parse().ok();
-    Some(Arc::new(each::<i64, Int64Array>(fields, number)?))
+    Some(Arc::new(each::<i64, Int64Array>(fields, whole_number)?))
 }
 
 fn booleans<'t>(fields: impl Iterator<Item = &'t [u8]>) -> Option<ArrayRef> {

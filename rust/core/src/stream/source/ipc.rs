@@ -29,7 +29,7 @@ impl Ipc {
     pub(super) fn open(path: &Path) -> Result<Self> {
         let (file, stamp) = file(path, None)?;
         let open = || {
-            let groups = sizes(path, &file, stamp.0)?;
+            let groups = sizes(path, &file, stamp.size)?;
             let columns = columns(&reader(path, file, None)?.schema());
             Ok(Self { path: path.to_owned(), stamp, columns, groups })
         };

@@ -4,12 +4,18 @@
 //! what they mean. To add a format, write one file with a `Source` and list it in `open`.
 
 mod csv;
+mod decimal;
 mod fields;
+mod handle;
 mod ipc;
+mod layout;
 mod many;
 mod memory;
 mod parquet;
+mod pieces;
+mod quick;
 mod scan;
+mod survey;
 
 pub use memory::Memory;
 
@@ -124,19 +130,43 @@ fn damaged(path: &Path, detail: impl fmt::Display) -> Error {
     Error::Format(format!("{} is damaged or truncated: {detail}", path.display()))
 }
 
-/// What a file must still be when it is read again: its size and when it was written.
+/// What a file must still be when it is read again: its size, when it was written, and which file of the disk it is.
 #[derive(Clone, Copy, PartialEq)]
-struct Stamp(u64, Option<std::time::SystemTime>);
+struct Stamp {
+    size: u64,
+    written: Option<std::time::SystemTime>,
+    number: (u64, u64),
+}
+
+impl Stamp {
+    fn of(about: &std::fs::Metadata) -> Self {
+        // A file that took the place of another may have its size and its time, but not its number.
+        #[cfg(unix)]
+        let number = {
+            use std::os::unix::fs::MetadataExt;
+            (about.dev(), about.ino())
+        };
+        #[cfg(not(unix))]
+        let number = (0, 0);
+        Self { size: about.len(), written: about.modified().ok(), number }
+    }
+
+    fn check(self, path: &Path, about: &std::fs::Metadata) -> Result<()> {
+        if self == Self::of(about) {
+            return Ok(());
+        }
+        Err(damaged(path, "it has changed since it was opened"))
+    }
+}
 
 /// The file and its stamp; where that is not `expected`, the file has changed.
 fn file(path: &Path, expected: Option<Stamp>) -> Result<(std::fs::File, Stamp)> {
     let file = std::fs::File::open(path).map_err(|e| unreadable(path, &e))?;
     let about = file.metadata().map_err(|e| unreadable(path, &e))?;
-    let stamp = Stamp(about.len(), about.modified().ok());
-    if expected.is_some_and(|expected| expected != stamp) {
-        return Err(damaged(path, "it has changed since it was opened"));
+    if let Some(expected) = expected {
+        expected.check(path, &about)?;
     }
-    Ok((file, stamp))
+    Ok((file, Stamp::of(&about)))
 }
 
 /// Batches that end with an error where their rows are not as many as promised, or a decoder panics.

@@ -1,66 +1,83 @@
 //! The one look at a CSV file when it is opened: its header, its groups, what its columns hold.
+//!
+//! This is the look at a compressed file and at one in which something is wrong; `survey` is faster at others.
 
 use std::io::Read;
 use std::path::Path;
+use std::sync::Arc;
 
 use csv::{ByteRecord, ErrorKind, ReaderBuilder};
 
 use crate::{Error, Result};
 
-use super::csv::{bytes, failure};
+use super::csv::{bytes, compressed, failure};
 use super::fields::{boolean, line, missing};
-use super::{Column, Kind, damaged};
+use super::handle::Handle;
+use super::layout::{GROUP_ROWS, Layout};
+use super::{Column, Kind, damaged, decimal};
 
-/// Rows of a group; also bounded in bytes, for wide tables.
-const GROUP_ROWS: u64 = 1 << 16;
-const GROUP_BYTES: u64 = 1 << 24;
 /// Bytes that are looked at together.
 const READ: usize = 1 << 20;
 
 /// What a CSV file is found to be.
 pub(super) struct Scan {
     pub(super) columns: Vec<Column>,
-    /// Rows of each group.
-    pub(super) groups: Vec<u64>,
-    /// Where each group starts, in bytes of text.
-    pub(super) starts: Vec<u64>,
+    /// Where its rows are.
+    pub(super) layout: Layout,
     /// Whether there is a quotation mark anywhere.
     pub(super) quoted: bool,
 }
 
+impl Scan {
+    pub(super) fn new(names: Vec<String>, kinds: &[Guess], layout: Layout, quoted: bool) -> Self {
+        let columns = names.into_iter().zip(kinds).map(|(name, guess)| Column { name, kind: guess.kind() });
+        Self { columns: columns.collect(), layout, quoted }
+    }
+}
+
 /// Look at a file; `tick` is asked now and then whether to go on.
-pub(super) fn scan(path: &Path, tick: &dyn Fn() -> Result<()>) -> Result<Scan> {
-    let compressed =
-        path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gz") || e.eq_ignore_ascii_case("zst"));
-    let mut found = Found::new(path, compressed);
+pub(super) fn scan(handle: &Arc<Handle>, tick: &dyn Fn() -> Result<()>) -> Result<Scan> {
+    let mut found = Found::new(handle);
     if !found.lines(tick)? {
-        found = Found::new(path, compressed);
+        found = Found::new(handle);
         found.records(tick)?;
     }
-    let names = found.names.into_iter();
-    let columns = names.zip(found.kinds).map(|(name, guess)| Column { name, kind: guess.kind() }).collect();
-    Ok(Scan { columns, groups: found.groups, starts: found.starts, quoted: found.quoted })
+    Ok(Scan::new(found.names, &found.kinds, found.layout, found.quoted))
+}
+
+/// The names in a header.
+pub(super) fn names<'f>(path: &Path, fields: impl Iterator<Item = &'f [u8]>) -> Result<Vec<String>> {
+    let name = |field| match std::str::from_utf8(field) {
+        Ok(text) => Ok(text.trim().to_string()),
+        Err(_) => Err(Error::Format(format!("{} is not UTF-8 text: convert it", path.display()))),
+    };
+    fields.map(name).collect()
+}
+
+/// The names in a line without quotation marks, which the file may begin with.
+pub(super) fn names_of_line(path: &Path, line: &[u8]) -> Result<Vec<String>> {
+    names(path, line.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(line).split(|&byte| byte == b','))
 }
 
 struct Found<'a> {
+    handle: &'a Arc<Handle>,
     path: &'a Path,
-    compressed: bool,
     names: Vec<String>,
     kinds: Vec<Guess>,
-    groups: Vec<u64>,
-    starts: Vec<u64>,
+    layout: Layout,
     quoted: bool,
 }
 
 impl<'a> Found<'a> {
-    fn new(path: &'a Path, compressed: bool) -> Self {
-        let (names, kinds, groups, starts) = (vec![], vec![], vec![], vec![]);
-        Self { path, compressed, names, kinds, groups, starts, quoted: false }
+    fn new(handle: &'a Arc<Handle>) -> Self {
+        let path = handle.path();
+        let layout = Layout::new(compressed(path));
+        Self { handle, path, names: vec![], kinds: vec![], layout, quoted: false }
     }
 
     /// Line by line; false where there is a quotation mark, which may hide a comma or a line's end.
     fn lines(&mut self, tick: &dyn Fn() -> Result<()>) -> Result<bool> {
-        let mut bytes = bytes(self.path, 0)?;
+        let mut bytes = bytes(self.handle, 0)?;
         let (mut text, mut place, mut number, mut ended) = (vec![], 0, 0, false);
         while !ended {
             tick()?;
@@ -93,12 +110,12 @@ impl<'a> Found<'a> {
             return Ok(());
         }
         if self.names.is_empty() {
-            let line = line.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(line);
-            return self.header(line.split(|&byte| byte == b','));
+            self.header(names_of_line(self.path, line)?);
+            return Ok(());
         }
         let fields = 1 + line.iter().filter(|&&byte| byte == b',').count();
         self.row(fields, place, number)?;
-        if self.groups.len() == 1 && self.groups[0] <= GROUP_ROWS {
+        if self.layout.groups.len() == 1 && self.layout.groups[0] <= GROUP_ROWS {
             self.kinds
                 .iter_mut()
                 .zip(line.split(|&byte| byte == b','))
@@ -110,13 +127,13 @@ impl<'a> Found<'a> {
     /// Record by record.
     fn records(&mut self, tick: &dyn Fn() -> Result<()>) -> Result<()> {
         self.quoted = true;
-        let mut reader = ReaderBuilder::new().flexible(true).from_reader(bytes(self.path, 0)?);
+        let mut reader = ReaderBuilder::new().flexible(true).from_reader(bytes(self.handle, 0)?);
         let header = reader.byte_headers().map_err(|e| failure(self.path, &e))?.clone();
-        self.header(header.iter())?;
+        self.header(names(self.path, header.iter())?);
         self.header_must_be_there()?;
         let mut record = ByteRecord::new();
         loop {
-            let (place, groups) = (reader.position().byte(), self.groups.len());
+            let (place, groups) = (reader.position().byte(), self.layout.groups.len());
             match reader.read_byte_record(&mut record) {
                 Ok(true) => {}
                 Ok(false) => return Ok(()),
@@ -127,23 +144,18 @@ impl<'a> Found<'a> {
             }
             let number = record.position().map_or(0, csv::Position::line);
             self.row(record.len(), place, number)?;
-            if self.groups.len() == 1 && self.groups[0] <= GROUP_ROWS {
+            if self.layout.groups.len() == 1 && self.layout.groups[0] <= GROUP_ROWS {
                 self.kinds.iter_mut().zip(&record).for_each(|(kind, field)| kind.see(field));
             }
-            if self.groups.len() > groups {
+            if self.layout.groups.len() > groups {
                 tick()?;
             }
         }
     }
 
-    fn header<'f>(&mut self, names: impl Iterator<Item = &'f [u8]>) -> Result<()> {
-        let name = |field| match std::str::from_utf8(field) {
-            Ok(text) => Ok(text.trim().to_string()),
-            Err(_) => Err(Error::Format(format!("{} is not UTF-8 text: convert it", self.path.display()))),
-        };
-        self.names = names.map(name).collect::<Result<_>>()?;
-        self.kinds = vec![Guess::default(); self.names.len()];
-        Ok(())
+    fn header(&mut self, names: Vec<String>) {
+        self.kinds = vec![Guess::default(); names.len()];
+        self.names = names;
     }
 
     fn header_must_be_there(&self) -> Result<()> {
@@ -164,24 +176,14 @@ impl<'a> Found<'a> {
                 self.names.len()
             )));
         }
-        match (self.groups.last_mut(), self.starts.last()) {
-            (Some(rows), Some(start))
-                if self.compressed || (*rows < GROUP_ROWS && place - start < GROUP_BYTES) =>
-            {
-                *rows += 1;
-            }
-            _ => {
-                self.groups.push(1);
-                self.starts.push(place);
-            }
-        }
+        self.layout.row(place);
         Ok(())
     }
 }
 
 /// The kinds that all fields so far allow.
 #[derive(Clone)]
-struct Guess {
+pub(super) struct Guess {
     seen: bool,
     integer: bool,
     number: bool,
@@ -195,7 +197,14 @@ impl Default for Guess {
 }
 
 impl Guess {
-    fn see(&mut self, field: &[u8]) {
+    pub(super) fn see(&mut self, field: &[u8]) {
+        if let Some((decimal, length)) = decimal::read(field)
+            && length == field.len()
+        {
+            // A plain decimal number is a whole number where it is written without a point.
+            let integer = self.integer && decimal.whole().is_some();
+            return *self = Self { seen: true, integer, number: self.number, boolean: false };
+        }
         let Ok(field) = std::str::from_utf8(field).map(str::trim) else {
             return *self = Self { seen: true, integer: false, number: false, boolean: false };
         };
@@ -206,6 +215,16 @@ impl Guess {
         self.integer = self.integer && field.parse::<i64>().is_ok();
         self.number = self.number && (self.integer || fast_float2::parse::<f64, _>(field).is_ok());
         self.boolean = self.boolean && boolean(field).is_some();
+    }
+
+    /// What the fields that either has seen allow.
+    pub(super) fn and(&self, other: &Self) -> Self {
+        Self {
+            seen: self.seen || other.seen,
+            integer: self.integer && other.integer,
+            number: self.number && other.number,
+            boolean: self.boolean && other.boolean,
+        }
     }
 
     fn kind(&self) -> Kind {
