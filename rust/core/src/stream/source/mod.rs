@@ -3,6 +3,7 @@
 //! A source knows nothing of features, targets or classes: it hands over the columns asked for, and `table` decides
 //! what they mean. To add a format, write one file with a `Source` and list it in `open`.
 
+mod blocks;
 mod csv;
 mod fields;
 mod ipc;
@@ -155,7 +156,7 @@ impl<I: Iterator<Item = Result<Vec<ArrayRef>>>> Counted<I> {
     fn take(&mut self) -> Option<Result<Vec<ArrayRef>>> {
         let damage = |detail: &dyn fmt::Display| damaged(&self.path, detail);
         let next =
-            crate::error::guard(|| self.batches.next().transpose(), |panic| damage(&panic)).transpose();
+            crate::error::guard_quietly(|| self.batches.next().transpose(), |panic| damage(&panic)).transpose();
         let Some(Ok(arrays)) = &next else {
             let short = next.is_none() && self.left > 0;
             return if short { Some(Err(damage(&"a group has fewer rows than promised"))) } else { next };
