@@ -12,9 +12,7 @@ use crate::error::guard_quietly;
 use crate::stream::values::kind;
 use crate::{Error, Result};
 
-use super::{Batches, Column, Counted, Source, Stamp, damaged, file};
-
-const BATCH_ROWS: usize = 8192;
+use super::{BATCH_ROWS, Batches, Column, Counted, Source, Stamp, damaged, file};
 
 pub(super) struct Parquet {
     path: PathBuf,
