@@ -21,7 +21,8 @@ def write(path: Path) -> None:
     if path.suffix == ".parquet":
         pq.write_table(table, path, row_group_size=4)
     elif path.suffix == ".feather":
-        feather.write_feather(table, path, chunksize=4, compression="uncompressed")
+        codec = next((codec for codec in ("lz4", "zstd") if codec in path.name), "uncompressed")
+        feather.write_feather(table, path, chunksize=4, compression=codec)
     elif path.suffix == ".npy":
         np.save(path, np.stack([n, n / 2], 1))
     else:

@@ -14,12 +14,16 @@ import damage
     [
         ("parquet", 23),
         ("feather", 23),
+        ("lz4.feather", 23),
+        ("zstd.feather", 23),
         ("csv", 1),
         ("csv.gz", 1),
         ("csv.zst", 1),
         ("npy", 1),
         pytest.param("parquet", 1, marks=pytest.mark.slow),
         pytest.param("feather", 1, marks=pytest.mark.slow),
+        pytest.param("lz4.feather", 1, marks=pytest.mark.slow),
+        pytest.param("zstd.feather", 1, marks=pytest.mark.slow),
     ],
 )
 def test_every_cut_and_every_changed_byte(tmp_path, kind, step):

@@ -36,8 +36,6 @@ class ArraySource:
             raise SourceError(f"a table must be an array [rows, columns], not of shape {list(self.x.shape)}")
         if self.x.dtype.kind not in "fiub" or not self.x.dtype.isnative or self.x.dtype.itemsize not in (1, 2, 4, 8):
             raise SourceError(f"a table cannot have dtype {self.x.dtype}: convert it with .astype(numpy.float32)")
-        if self.x.dtype == np.float16:
-            raise SourceError("a table cannot have dtype float16: convert it with .astype(numpy.float32)")
         for name, beside in (("y", self.y), ("weight", self.weight)):
             if beside is not None and beside.shape != self.x.shape[:1]:
                 raise SourceError(f"{name} must be [{len(self.x)}], one for each row of x, not {list(beside.shape)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import zipfile
 from collections.abc import Sequence
@@ -79,31 +80,41 @@ def is_paths(source: object) -> TypeGuard[Paths]:
 def open_paths(paths: Paths) -> Source:
     """Open files by their extension; a directory stands for the files in it, a pattern for those that it matches.
 
+    Folders below the directory, or in the part of the pattern that is one, tell columns where they are named
+    ``key=value``.
+
     Raises:
         SourceError: there is no such file, it cannot be read, or it has other columns than the first.
         FormatError: it is damaged or of an unknown kind.
     """
     given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-    files = [file for path in given for file in _files(Path(path))]
+    found = [(file, below) for path in given for file, below in _files(Path(path))]
+    files = [file for file, _ in found]
     if len(files) == 1 and files[0].suffix.lower() in (".npy", ".npz"):
         return _open_arrays(files[0])
-    return _core.Table.open(list(files))
+    return _core.Table.open(list(files), [below for _, below in found])
 
 
-def _files(path: Path) -> list[Path]:
-    """The files that a path stands for, in the order of their names."""
+def _files(path: Path) -> list[tuple[Path, list[str]]]:
+    """The files that a path stands for, in the order of their names, and the folders that it left open."""
     if path.is_dir():
         inside = sorted(file for file in path.rglob("*") if file.is_file() and file.name.lower().endswith(ENDINGS))
         if not inside:
             raise SourceError(f"{path} holds no table: put {', '.join(ENDINGS)} files into it")
-        return inside
+        return [(file, _folders(file, path)) for file in inside]
     if path.exists() or not any(sign in str(path) for sign in "*?["):
-        return [path]
+        return [(path, [])]
     folder, pattern = Path(path.anchor or "."), str(path.relative_to(path.anchor)) if path.anchor else str(path)
     matched = sorted(file for file in folder.glob(pattern) if file.is_file())
     if not matched:
         raise SourceError(f"{path} matches no file")
-    return matched
+    fixed = Path(*itertools.takewhile(lambda part: not any(sign in part for sign in "*?["), path.parts))
+    return [(file, _folders(file, fixed)) for file in matched]
+
+
+def _folders(file: Path, under: Path) -> list[str]:
+    # A name need not be text; Rust takes text only.
+    return [os.fsencode(name).decode(errors="replace") for name in file.relative_to(under).parts[:-1]]
 
 
 def _open_arrays(path: Path) -> ArraySource:

@@ -88,7 +88,9 @@ class Table:
         Args:
             source: a path to a .parquet, .arrow, .feather, .csv (with header; also .csv.gz and .csv.zst), .npy (two
                 axes) or .npz file (x and y, or one array); a list of paths, a directory or a pattern such as
-                ``"part-*.parquet"`` for files of the same columns; an array ``[rows, columns]``, or a tuple x, y or
+                ``"part-*.parquet"`` for files of the same columns, to which folders named ``key=value`` below the
+                directory or in the pattern add a column each: numbers where all values are, else text, percent-decoded,
+                missing for ``__HIVE_DEFAULT_PARTITION__``; an array ``[rows, columns]``, or a tuple x, y or
                 x, y, weight, of NumPy or of anything with DLPack such as a tensor, not copied; or any object with the
                 Arrow C stream or array interface (tables and batches of pyarrow, Polars, DuckDB, pandas), read to its
                 end and kept, not copied. Columns of arrays are named "0", "1", ..., then "y" and "weight".

@@ -6,6 +6,7 @@ use amortix_core::encode::{self, CYCLES, Code, Cycle, Found, Map, Parts, Real, S
 use amortix_core::rng::Key;
 use amortix_core::stream::summarise::{Looked, summarise};
 use amortix_core::{Error, Result};
+use half::f16;
 use numpy::ndarray::{Ix1, Ix2};
 use numpy::{Element, PyArray2, PyUntypedArrayMethods};
 use pyo3::prelude::*;
@@ -119,7 +120,7 @@ impl PySummaries {
                 })*
             };
         }
-        dispatch!(f32, f64, i64, i32, bool, u8, i8, i16, u16, u32, u64);
+        dispatch!(f32, f64, f16, i64, i32, bool, u8, i8, i16, u16, u32, u64);
         // None of them: this names what is wrong with the array.
         lend_view::<f32>("x", x).map(|_| None)
     }
@@ -279,7 +280,7 @@ fn encode_into(codes: Vec<PyRef<'_, PyCode>>, x: &Bound<'_, PyAny>, out: &Bound<
             })*
         };
     }
-    dispatch!(f32, f64, i64, i32, bool, u8, i8, i16, u16, u32, u64);
+    dispatch!(f32, f64, f16, i64, i32, bool, u8, i8, i16, u16, u32, u64);
     lend_view::<f32>("x", x).map(|_| ())
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use amortix_core::stream::gather::{self, Number};
 use amortix_core::stream::order::{Order, Part, Position, Settings};
+use half::f16;
 use numpy::ndarray::{Ix1, Ix2};
 use numpy::{Element, PyArray2, PyUntypedArrayMethods};
 use pyo3::prelude::*;
@@ -85,7 +86,7 @@ fn gather_into(
             })*
         };
     }
-    dispatch!(f32, f64, i64, i32, bool, u8, i8, i16, u16, u32, u64);
+    dispatch!(f32, f64, f16, i64, i32, bool, u8, i8, i16, u16, u32, u64);
     // None of them: this names what is wrong with the array.
     lend_view::<f32>("x", x).map(|_| None)
 }

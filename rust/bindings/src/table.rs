@@ -34,8 +34,8 @@ pub(crate) struct PyTable(pub(crate) Table);
 #[pymethods]
 impl PyTable {
     #[staticmethod]
-    fn open(py: Python<'_>, paths: Vec<PathBuf>) -> PyResult<Self> {
-        enter_ticking(py, |tick| Table::open(&paths, tick)).map(Self)
+    fn open(py: Python<'_>, paths: Vec<PathBuf>, folders: Vec<Vec<String>>) -> PyResult<Self> {
+        enter_ticking(py, |tick| Table::open_in(&paths, &folders, tick)).map(Self)
     }
 
     /// Read an object with the Arrow C stream or array interface to its end; its memory is kept, not copied.

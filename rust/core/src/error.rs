@@ -1,5 +1,8 @@
 //! The one error type. Each variant is one exception in `amortix.errors`.
 
+use std::cell::Cell;
+use std::sync::Once;
+
 /// What can go wrong on purpose. Every message names the thing at fault and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -41,6 +44,30 @@ pub fn guard<T>(f: impl FnOnce() -> Result<T>, describe: impl FnOnce(String) -> 
     })
 }
 
+thread_local! {
+    static QUIET: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Like `guard`, where a panic tells of a damaged file and not of a defect: nothing of it is printed.
+///
+/// # Errors
+/// Those of `f`, and one for each panic.
+pub fn guard_quietly<T>(f: impl FnOnce() -> Result<T>, describe: impl FnOnce(String) -> Error) -> Result<T> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let print = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if !QUIET.get() {
+                print(panic);
+            }
+        }));
+    });
+    let before = QUIET.replace(true);
+    let result = guard(f, describe);
+    QUIET.set(before);
+    result
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -52,5 +79,10 @@ mod tests {
         assert!(caught(|| panic!("plain")).ends_with("plain"));
         assert!(caught(|| std::panic::panic_any(3)).ends_with("no message"));
         assert_eq!(guard(|| Ok(3), Error::Internal), Ok(3));
+        let quiet = |f: fn() -> Result<()>| guard_quietly(f, Error::Format).unwrap_err();
+        let inner = || guard_quietly(|| panic!("inside"), Error::Format);
+        assert_eq!(quiet(|| panic!("hush")), Error::Format("hush".into()));
+        let nested = guard_quietly(|| inner().or_else(|_: Error| Ok(QUIET.get())), Error::Format);
+        assert_eq!((nested, QUIET.get()), (Ok(true), false));
     }
 }

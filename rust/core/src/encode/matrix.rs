@@ -1,5 +1,6 @@
 //! Arrays in memory, of any number type and layout: summarised and encoded.
 
+use half::f16;
 use ndarray::ArrayView2;
 use rayon::prelude::*;
 
@@ -29,6 +30,12 @@ macro_rules! reals {
     };
 }
 reals!(f32, f64, i8, i16, i32, i64, u8, u16, u32, u64);
+
+impl Real for f16 {
+    fn wide(self) -> f64 {
+        self.to_f64()
+    }
+}
 
 impl Real for bool {
     fn wide(self) -> f64 {

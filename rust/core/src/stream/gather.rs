@@ -2,6 +2,8 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use half::f16;
+use half::slice::HalfFloatSliceExt;
 use ndarray::ArrayView2;
 use pulp::Arch;
 
@@ -46,6 +48,16 @@ macro_rules! numbers {
     };
 }
 numbers!(f64, i8, i16, i32, i64, u8, u16, u32, u64);
+
+impl Number for f16 {
+    fn single(self) -> f32 {
+        self.to_f32()
+    }
+
+    fn singles(from: &[Self], to: &mut [f32]) {
+        from.convert_to_f32_slice(to);
+    }
+}
 
 impl Number for bool {
     fn single(self) -> f32 {
@@ -166,6 +178,14 @@ mod tests {
         assert_eq!(out, [6.0, 4.0, 3.0, 1.0]);
         assert_eq!(gather_into(x.t(), &[1, 0], &[2, 0], &mut out), Ok(None));
         assert_eq!(out, [6.0, 3.0, 4.0, 1.0]);
+    }
+
+    #[test]
+    fn half_precision_is_exact() {
+        let x = Array2::from_shape_fn((2, 2), |(r, c)| f16::from_bits((0x3C00 + r + c) as u16));
+        let mut out = [0.0; 4];
+        assert_eq!(gather_into(x.view(), &[0, 1], &[0, 1], &mut out), Ok(None));
+        assert_eq!(out, [1.0, 1.0 + 1.0 / 1024.0, 1.0 + 1.0 / 1024.0, 1.0 + 2.0 / 1024.0]);
     }
 
     #[test]

@@ -69,7 +69,19 @@ impl Table {
     /// # Errors
     /// `Source` where a file is not there or has other columns, `Format` where it is damaged or of an unknown kind.
     pub fn open(paths: &[PathBuf], tick: &dyn Fn() -> Result<()>) -> Result<Self> {
-        Ok(Self { source: source::open(paths, tick)? })
+        Self::open_in(paths, &vec![vec![]; paths.len()], tick)
+    }
+
+    /// The same, where each file lies in folders of these names: `key=value` is a column with one value in the file.
+    ///
+    /// # Errors
+    /// As for `open`; `Source` where files have other keys than the first, or columns of their names.
+    pub fn open_in(
+        paths: &[PathBuf],
+        folders: &[Vec<String>],
+        tick: &dyn Fn() -> Result<()>,
+    ) -> Result<Self> {
+        Ok(Self { source: source::open(paths, folders, tick)? })
     }
 
     /// A table of any source.

@@ -1,14 +1,15 @@
 //! What the arrays of a source mean: numbers, or labels.
 
 use std::borrow::Cow;
+use std::fmt::Display;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
-    ArrowDictionaryKeyType, ArrowPrimitiveType, Date32Type, Date64Type, Decimal128Type, Float16Type,
-    Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, Time32MillisecondType,
-    Time32SecondType, Time64MicrosecondType, Time64NanosecondType, TimestampMicrosecondType,
-    TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type,
-    UInt32Type, UInt64Type,
+    ArrowDictionaryKeyType, ArrowPrimitiveType, Date32Type, Date64Type, Decimal32Type, Decimal64Type,
+    Decimal128Type, Decimal256Type, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type,
+    Int64Type, Time32MillisecondType, Time32SecondType, Time64MicrosecondType, Time64NanosecondType,
+    TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType,
+    UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 use arrow_array::{Array, ArrayRef};
 use arrow_schema::{DataType, TimeUnit};
@@ -37,10 +38,12 @@ pub fn doubles(array: &ArrayRef) -> Result<Vec<f64>> {
         T::Float16 => plain::<Float16Type>(array, |v| v.to_f64()),
         T::Float32 => plain::<Float32Type>(array, f64::from),
         T::Float64 => plain::<Float64Type>(array, |v| v),
-        T::Decimal128(_, scale) => {
-            let unit = libm::pow(10.0, f64::from(*scale));
-            plain::<Decimal128Type>(array, |v| v as f64 / unit)
-        }
+        T::Decimal32(_, scale) => plain::<Decimal32Type>(array, |v| decimal(v.into(), *scale)),
+        T::Decimal64(_, scale) => plain::<Decimal64Type>(array, |v| decimal(v.into(), *scale)),
+        T::Decimal128(_, scale) => plain::<Decimal128Type>(array, |v| decimal(v, *scale)),
+        T::Decimal256(_, scale) => plain::<Decimal256Type>(array, |v| {
+            v.to_i128().map_or_else(|| scientific(&v, *scale), |v| decimal(v, *scale))
+        }),
         T::Date32 => plain::<Date32Type>(array, |v| f64::from(v) * 86_400.0),
         T::Date64 => plain::<Date64Type>(array, |v| v as f64 / 1e3),
         T::Timestamp(TimeUnit::Second, _) => plain::<TimestampSecondType>(array, |v| v as f64),
@@ -132,7 +135,8 @@ pub fn kind(data_type: &DataType) -> Kind {
             Kind::Integer
         }
         // A column of type null has no value at all: reading reports it as missing.
-        T::Float16 | T::Float32 | T::Float64 | T::Decimal128(..) | T::Null => Kind::Number,
+        T::Float16 | T::Float32 | T::Float64 | T::Null => Kind::Number,
+        T::Decimal32(..) | T::Decimal64(..) | T::Decimal128(..) | T::Decimal256(..) => Kind::Number,
         T::Utf8 | T::LargeUtf8 | T::Utf8View | T::Binary | T::LargeBinary | T::BinaryView => Kind::Text,
         T::Dictionary(_, values) if matches!(kind(values), Kind::Text) => Kind::Text,
         T::Date32 | T::Date64 | T::Timestamp(..) | T::Time32(_) | T::Time64(_) => Kind::Time,
@@ -151,6 +155,28 @@ fn text_of(bytes: &[u8]) -> Result<Cow<'_, str>> {
 /// A number as it stands in a file: spaces around it do not count.
 pub(crate) fn parse(text: &str) -> Result<f64> {
     fast_float2::parse(text.trim()).map_err(|_| Error::Source(format!("the text {text:?} is no number")))
+}
+
+/// The double that is nearest to `whole` · 10^-`scale`.
+fn decimal(whole: i128, scale: i8) -> f64 {
+    match UNITS.get(usize::try_from(scale).unwrap_or(usize::MAX)) {
+        Some(unit) if whole.unsigned_abs() <= 1 << f64::MANTISSA_DIGITS => whole as f64 / unit,
+        _ => scientific(&whole, scale),
+    }
+}
+
+/// The powers of ten that are doubles: the quotient of one and a double is rounded once.
+const UNITS: [f64; 23] = {
+    let (mut units, mut power) = ([1.0; 23], 1);
+    while power < units.len() {
+        units[power] = units[power - 1] * 10.0;
+        power += 1;
+    }
+    units
+};
+
+fn scientific(whole: &impl Display, scale: i8) -> f64 {
+    fast_float2::parse(format!("{whole}e{}", -i16::from(scale))).unwrap_or(f64::NAN)
 }
 
 fn plain<T: ArrowPrimitiveType>(array: &ArrayRef, number: impl Fn(T::Native) -> f64) -> Vec<f64> {

@@ -3,6 +3,7 @@
 //! A source knows nothing of features, targets or classes: it hands over the columns asked for, and `table` decides
 //! what they mean. To add a format, write one file with a `Source` and list it in `open`.
 
+mod blocks;
 mod csv;
 mod decimal;
 mod fields;
@@ -12,6 +13,7 @@ mod layout;
 mod many;
 mod memory;
 mod parquet;
+mod partitions;
 mod pieces;
 mod quick;
 mod scan;
@@ -26,6 +28,9 @@ use std::sync::Arc;
 use arrow_array::ArrayRef;
 
 use crate::{Error, Result};
+
+/// Rows of a batch, where a source may choose.
+const BATCH_ROWS: usize = 8192;
 
 /// What a column holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,7 +80,7 @@ pub trait Source: Send + Sync {
     fn columns(&self) -> &[Column];
     /// Rows of each group.
     fn groups(&self) -> &[u64];
-    /// Whether columns read apart take no longer than together; then they come in batches of the same rows.
+    /// Whether columns read apart take no longer than together; then they come in batches of `BATCH_ROWS` rows.
     fn columns_apart(&self) -> bool;
     /// Columns, given in ascending order, of one group from row `skip` on.
     ///
@@ -86,15 +91,22 @@ pub trait Source: Send + Sync {
 
 /// Open files of one kind by their extension as one table; `tick` is asked now and then whether to go on.
 ///
+/// `folders` are the names of those that each file lies in: `key=value` is a column more.
+///
 /// # Errors
 /// `Source` where a file is not there or has other columns than the first, `Format` where one is damaged or unknown.
-pub fn open(paths: &[PathBuf], tick: &dyn Fn() -> Result<()>) -> Result<Arc<dyn Source>> {
+pub fn open(
+    paths: &[PathBuf],
+    folders: &[Vec<String>],
+    tick: &dyn Fn() -> Result<()>,
+) -> Result<Arc<dyn Source>> {
+    let partitions = partitions::Partitions::of(paths, folders)?;
     let mut sources = paths.iter().map(|path| open_one(path, tick)).collect::<Result<Vec<_>>>()?;
     match (sources.len(), sources.pop()) {
-        (1, Some(source)) => Ok(source),
+        (1, Some(source)) if partitions.columns().is_empty() => Ok(source),
         (_, Some(last)) => {
             sources.push(last);
-            Ok(Arc::new(many::Many::new(paths, sources)?))
+            Ok(Arc::new(many::Many::new(paths, sources, partitions)?))
         }
         (_, None) => Err(Error::Source("no file to read: the list of paths is empty".into())),
     }
@@ -184,8 +196,8 @@ impl<I: Iterator<Item = Result<Vec<ArrayRef>>>> Counted<I> {
 
     fn take(&mut self) -> Option<Result<Vec<ArrayRef>>> {
         let damage = |detail: &dyn fmt::Display| damaged(&self.path, detail);
-        let next =
-            crate::error::guard(|| self.batches.next().transpose(), |panic| damage(&panic)).transpose();
+        let next = crate::error::guard_quietly(|| self.batches.next().transpose(), |panic| damage(&panic))
+            .transpose();
         let Some(Ok(arrays)) = &next else {
             let short = next.is_none() && self.left > 0;
             return if short { Some(Err(damage(&"a group has fewer rows than promised"))) } else { next };

@@ -8,13 +8,11 @@ use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
 };
 
-use crate::error::guard;
+use crate::error::guard_quietly;
 use crate::stream::values::kind;
 use crate::{Error, Result};
 
-use super::{Batches, Column, Counted, Source, Stamp, damaged, file};
-
-const BATCH_ROWS: usize = 8192;
+use super::{BATCH_ROWS, Batches, Column, Counted, Source, Stamp, damaged, file};
 
 pub(super) struct Parquet {
     path: PathBuf,
@@ -29,7 +27,7 @@ impl Parquet {
         let (file, stamp) = file(path, None)?;
         // The embedded Arrow schema is skipped: without it text is one type, not five, and dictionaries are decoded.
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-        let metadata = guard(
+        let metadata = guard_quietly(
             || ArrowReaderMetadata::load(&file, options).map_err(|e| damaged(path, e)),
             |panic| damaged(path, panic),
         )?;
@@ -72,6 +70,6 @@ impl Source for Parquet {
     }
 
     fn read(self: Arc<Self>, group: usize, columns: &[usize], skip: u64) -> Result<Batches> {
-        guard(|| self.batches(group, columns, skip), |panic| damaged(&self.path, panic))
+        guard_quietly(|| self.batches(group, columns, skip), |panic| damaged(&self.path, panic))
     }
 }
