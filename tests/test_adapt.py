@@ -283,8 +283,7 @@ PEAK = """
     import small
     from pathlib import Path
     from amortix.adapt import Adaptation
-    from amortix.data.encoder import TableEncoder
-from amortix.data.table import Table
+    from amortix.data.table import Table
     from amortix.plan import Settings
     table = Table.open(sys.argv[1], target="y")
     run = Adaptation.start(table, small.learners(), Settings(budget=2_000_000, holdout=300 / table.rows))

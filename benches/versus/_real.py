@@ -13,7 +13,6 @@ import subprocess
 import sys
 import zipfile
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -153,10 +152,3 @@ def _plain(frame: pd.DataFrame, table: Real) -> pd.DataFrame:
 
 def _text(value: object) -> str | None:
     return None if value is None else str(value).strip()
-
-
-def cached(path: Path) -> bool:
-    """Whether every wheel is there, so that nothing would be downloaded."""
-    return all(
-        any(path.glob(f"wheels/{package.split('==')[0].replace('-', '_')}-*.whl")) for package, _ in WHEELS.values()
-    )
