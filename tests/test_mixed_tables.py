@@ -97,3 +97,11 @@ def test_no_mixture_before_the_end():
     part = Adaptation.start(Table.open(small.regression()), small.learners(), SETTINGS)
     with pytest.raises(StateError, match="not finished"):
         part.model()
+
+
+def test_the_index_of_a_frame_is_no_feature(tmp_path):
+    frame = mixed(100).sample(frac=1, random_state=0)  # its index is now a column to Arrow, and tells the order
+    frame.to_parquet(tmp_path / "t.parquet")
+    for source in (frame, tmp_path / "t.parquet"):
+        assert Table.open(source, target="worth").columns == ["size", "town", "day", "new", "id"]
+    assert Table.open(frame, columns=["__index_level_0__"]).columns == ["__index_level_0__"]

@@ -12,6 +12,7 @@ import difflib
 import hashlib
 import json
 import os
+import re
 from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias, cast
 
@@ -29,6 +30,9 @@ TableLike: TypeAlias = Any
 
 #: Where `Table.distinct_labels` ends by default: more labels in one target are taken for a mistake.
 MOST_LABELS = 1024
+
+UNNAMED_INDEX = re.compile(r"__index_level_\d+__")
+"""What pandas calls an index without a name where it becomes a column."""
 
 
 class Table:
@@ -97,7 +101,8 @@ class Table:
             target: the column to predict; for arrays an index in text, "-1" for the last, and by default "y"
                 where there is one.
             drop: columns to leave out.
-            columns: the feature columns, in this order, instead of all but target and dropped ones.
+            columns: the feature columns, in this order, instead of all but target, dropped ones and what pandas writes
+                for an index without a name, ``__index_level_0__``: the order of rows may tell the target.
             classes: labels of the target; y is then the index of the label.
             weight: the column of sample weights, at least 0; for arrays by default "weight" where there is one.
 
@@ -122,6 +127,7 @@ class Table:
         if where is not None and opened.kinds[where] in ("time", "other"):
             raise SourceError(f"target {target!r} holds neither numbers nor labels: choose another target")
         if columns is None:
+            left_out |= {i for i, name in enumerate(names) if UNNAMED_INDEX.fullmatch(name)}
             features = [i for i in range(len(names)) if i not in (where, weighing) and i not in left_out]
         else:
             features = [_find(names, name, "column") for name in columns]
