@@ -224,8 +224,9 @@ def test_threads_that_share_an_iterator(tmp_path):
 
 
 INTERRUPTED = """
-import sys
+import signal, sys
 from amortix.data import Stream, Table
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in the background has it ignored
 print("begun", flush=True)
 for epoch in Stream(Table.open(sys.argv[1]), epochs=10**9):
     pass
