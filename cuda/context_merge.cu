@@ -10,7 +10,7 @@
 //
 // Launch: any 1-D grid (blocks stride over the T*M queries), 1-D blocks of at most 256 threads, shared memory
 //   4 * (4*K + 2*CHUNK + 2 + 2*D) bytes with CHUNK = 512.
-// Reference: amortix.ops.reference.context_merge. Equal to the last bit: no product and sum is fused.
+// Reference: amortix.ops.context_merge, `definition`. Equal to the last bit: no product and sum is fused.
 //
 // One block per query. Rows go by in chunks; those nearer than the K-th retained one are collected in any order, and
 // every entry then finds its place by counting the entries before it, so the order of collection cannot show.

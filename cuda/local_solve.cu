@@ -10,7 +10,7 @@
 //
 // Launch: any 1-D grid (blocks stride over the T*M queries), 1-D blocks of at most 512 threads, best one per row of
 //   the matrix (K+1+O), shared memory 4 * ((K+1)*(K+2)/2 + O*K + STAGE*(K+1) + K) bytes with STAGE = 8.
-// Reference: amortix.ops.reference.local_solve.
+// Reference: amortix.ops.local_solve, `definition`.
 //
 // One block per query, one thread per row of the symmetric matrix
 //

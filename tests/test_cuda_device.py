@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from amortix import ops
-from amortix.ops import reference
-from ops_cases import MERGE_SIZES, SOLVE_SIZES, assert_solves, merge_case, solve_case
+from cases import case, every
+from cases.context_merge import draw
 
 
 def missing() -> str | None:
@@ -24,29 +26,23 @@ def missing() -> str | None:
 pytestmark = pytest.mark.skipif(missing() is not None, reason=missing() or "")
 
 
-@pytest.mark.parametrize("ties", [False, True])
-@pytest.mark.parametrize("sizes", [*MERGE_SIZES, (64, 32, 32, 8, 1, 64), (1, 4000, 512, 16, 1, 64)])
-def test_context_merge_equals_the_definition_bit_by_bit(sizes: tuple[int, ...], ties: bool) -> None:
-    for steps in (0, 2):
-        arguments = merge_case(sizes, ties=ties, steps=steps)
-        got = ops.context_merge(*(argument.cuda() for argument in arguments))
-        for one, other in zip(got, reference.context_merge(*arguments), strict=True):
-            assert one.is_cuda
-            assert torch.equal(one.cpu(), other)
+def moved(value: Any, device: str) -> Any:
+    """Tensors of arguments or results, however nested, on another device."""
+    if isinstance(value, Tensor):
+        return value.to(device)
+    return type(value)(moved(one, device) for one in value) if isinstance(value, list | tuple) else value
 
 
-@pytest.mark.parametrize("empty", [0.0, 0.3, 1.0])
-@pytest.mark.parametrize("sizes", [*SOLVE_SIZES, (64, 32, 64, 8, 1)])
-def test_local_solve_agrees_with_the_definition(sizes: tuple[int, ...], empty: float) -> None:
-    arguments = solve_case(sizes, empty=empty)
-    mean, variance = ops.local_solve(*(argument.cuda() for argument in arguments))
-    assert mean.is_cuda
-    assert_solves((mean.cpu(), variance.cpu()), arguments)
+@pytest.mark.parametrize(("name", "label"), every())
+def test_the_device_agrees_with_the_definition(name: str, label: str) -> None:
+    arguments = case(name).cases()[label]
+    got = getattr(torch.ops.amortix, name)(*moved(arguments, "cuda"))
+    case(name).check(moved(got, "cpu"), arguments)
 
 
 def test_kernels_run_on_the_current_stream() -> None:
     """Work queued before on the same stream is seen, without a synchronisation in between."""
-    arguments = [argument.cuda() for argument in merge_case((8, 32, 64, 8, 1, 16))]
+    arguments = [argument.cuda() for argument in draw((8, 32, 64, 8, 1, 16))]
     wanted = ops.context_merge(*arguments)
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())

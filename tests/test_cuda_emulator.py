@@ -9,129 +9,107 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from amortix.ops import cuda, reference
-from cuda_emulator import ORDERS, EmulatorError, Kernel, compiler, signature
-from ops_cases import MERGE_SIZES, SOLVE_SIZES, assert_solves, merge_case, solve_case
+from amortix.ops import _cuda
+from cases import KERNELS, case, every, operation
+from cases.local_solve import check as check_solve
+from cases.local_solve import draw as solve_case
+from cuda_emulator import ORDERS, EmulatorError, Kernels, compiler, signatures
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="no C++ compiler for the emulator")
 
-Build = Callable[[str], Kernel]
+Build = Callable[[str], Kernels]
 
 
 @pytest.fixture(scope="module")
 def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
-    compiled: dict[str, Kernel] = {}
+    compiled: dict[str, Kernels] = {}
 
-    def get(source: str) -> Kernel:
+    def get(source: str) -> Kernels:
         if source not in compiled:
-            compiled[source] = Kernel(source, tmp_path_factory.mktemp("kernel"))
+            compiled[source] = Kernels(source, tmp_path_factory.mktemp("kernel"))
         return compiled[source]
 
     return get
 
 
-def carry_out(kernel: Kernel, launch: cuda.Launch, order: int, grid: int | None = None) -> None:
-    blocks = launch.grid if grid is None else min(grid, launch.grid)
-    kernel.run(blocks, launch.block, launch.shared, order, launch.arguments)
+def check(kernels: Kernels, name: str, arguments: tuple[Any, ...], order: int, grid: int = _cuda.MAX_BLOCKS) -> None:
+    launches, outputs = operation(name).launch(*arguments)
+    for launch in launches:
+        if launch.grid:
+            kernels.run(launch.kernel, min(grid, launch.grid), launch.block, launch.shared, order, launch.arguments)
+    case(name).check(outputs, arguments)
 
 
-def check_merge(kernel: Kernel, arguments: tuple[Tensor, ...], order: int, grid: int | None = None) -> None:
-    launch, outputs = cuda.launch_context_merge(*arguments)
-    carry_out(kernel, launch, order, grid)
-    for got, wanted in zip(outputs, reference.context_merge(*arguments), strict=True):
-        assert torch.equal(got, wanted)
+# Kernels. A grid of two blocks makes every block go over several units of work.
 
 
-def check_solve(kernel: Kernel, arguments: tuple[Tensor, ...], order: int, grid: int | None = None) -> None:
-    launch, outputs = cuda.launch_local_solve(*arguments)
-    carry_out(kernel, launch, order, grid)
-    assert_solves(outputs, arguments)
-
-
-# Kernels. A grid of two blocks makes every block go over several queries.
-
-
-@pytest.mark.parametrize("ties", [False, True])
-@pytest.mark.parametrize("sizes", MERGE_SIZES)
-def test_context_merge_equals_the_definition_bit_by_bit(build: Build, sizes: tuple[int, ...], ties: bool) -> None:
-    kernel = build(cuda.source("context_merge"))
-    for steps in (0, 2):
-        arguments = merge_case(sizes, ties=ties, steps=steps)
-        for order in ORDERS:
-            check_merge(kernel, arguments, order, grid=2)
-        check_merge(kernel, (*arguments[:-1], None), order=0)
-
-
-@pytest.mark.parametrize("empty", [0.0, 0.3, 1.0])
-@pytest.mark.parametrize("sizes", SOLVE_SIZES)
-def test_local_solve_agrees_with_the_definition(build: Build, sizes: tuple[int, ...], empty: float) -> None:
-    kernel = build(cuda.source("local_solve"))
-    arguments = solve_case(sizes, empty=empty)
+@pytest.mark.parametrize(("name", "label"), every())
+def test_the_kernels_agree_with_the_definition(build: Build, name: str, label: str) -> None:
+    kernels, arguments = build(_cuda.source(name)), case(name).cases()[label]
     for order in ORDERS:
-        check_solve(kernel, arguments, order, grid=2)
-    check_solve(kernel, arguments, order=0)
+        check(kernels, name, arguments, order, grid=2)
+    check(kernels, name, arguments, order=0)
 
 
 def test_local_solve_holds_coincident_rows_without_noise(build: Build) -> None:
     query, kept_x, residual, distance, relevance, signal, _ = solve_case((1, 1, 256, 2, 1), empty=0.0)
     coincident = query[:, :, None].expand_as(kept_x)
-    launch, (mean, variance) = cuda.launch_local_solve(
+    (launch,), (mean, variance) = operation("local_solve").launch(
         query, coincident, torch.ones_like(residual), distance, relevance, signal, torch.zeros(1)
     )
-    carry_out(build(cuda.source("local_solve")), launch, order=0)
+    build(_cuda.source("local_solve")).run(launch.kernel, launch.grid, launch.block, launch.shared, 0, launch.arguments)
     torch.testing.assert_close(mean, torch.ones_like(mean), rtol=0, atol=0.01)
     assert 0 <= float(variance) < 0.01 * float(signal)
 
 
-def goes_wrong(kernel: Kernel, order: int) -> bool:
-    """Whether a kernel fails its check or is reported where one block goes over three queries.
-
-    Two chunks of rows: after an even number the merged list lies where the next query's is loaded.
-    """
+def goes_wrong(kernels: Kernels, name: str, order: int) -> bool:
+    """Whether the kernels fail their check, or are reported, where one block goes over all units."""
     try:
-        if kernel.name == "context_merge":
-            check_merge(kernel, merge_case((1, 3, 600, 2, 1, 64)), order, grid=1)
-        else:
-            check_solve(kernel, solve_case((1, 3, 40, 17, 2)), order, grid=1)
+        check(kernels, name, case(name).crossing(), order, grid=1)
     except (AssertionError, EmulatorError):
         return True
     return False
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["context_merge", "local_solve"])
+@pytest.mark.parametrize("name", KERNELS)
 def test_each_barrier_of_the_kernels_is_needed_and_missed(build: Build, name: str) -> None:
-    source, barrier = cuda.source(name), "__syncthreads();"
-    places = [match.start() for match in re.finditer(re.escape(barrier), source)]
-    assert len(places) >= 4
-    for place in places:
+    source, barrier = _cuda.source(name), "__syncthreads();"
+    assert not any(goes_wrong(build(source), name, order) for order in ORDERS)
+    for place in (match.start() for match in re.finditer(re.escape(barrier), source)):
         without = build(source[:place] + source[place + len(barrier) :])
         line = source[:place].count("\n") + 1
-        assert any(goes_wrong(without, order) for order in ORDERS), f"line {line}: not missed"
+        assert any(goes_wrong(without, name, order) for order in ORDERS), f"line {line}: not missed"
 
 
 # Launches
 
 
-def test_without_cupy_the_definition_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cuda, "_has_cupy", lambda: False)
-    merge, solve = merge_case((2, 3, 5, 4, 2, 4)), solve_case((2, 3, 4, 7, 2))
-    for got, wanted in zip(cuda.context_merge(*merge), reference.context_merge(*merge), strict=True):
-        assert torch.equal(got, wanted)
-    assert_solves(cuda.local_solve(*solve), solve)
+@pytest.mark.parametrize(("name", "label"), every())
+def test_without_cupy_the_definition_runs(monkeypatch: pytest.MonkeyPatch, name: str, label: str) -> None:
+    monkeypatch.setattr(_cuda, "_has_cupy", lambda: False)
+    arguments, module = case(name).cases()[label], operation(name)
+    case(name).check(_cuda.on_device(module.definition, module.launch)(*arguments), arguments)
 
 
-def test_inputs_of_a_launch_are_contiguous_and_detached() -> None:
-    arguments = [torch.stack([a, a], -1)[..., 0].requires_grad_() for a in merge_case((2, 3, 5, 4, 2, 4))]
-    launch, _ = cuda.launch_context_merge(*arguments)
-    tensors = [argument for argument in launch.arguments if isinstance(argument, Tensor)]
-    assert len(tensors) == 11
+@pytest.mark.parametrize("name", KERNELS)
+def test_inputs_of_a_launch_are_contiguous_and_detached(name: str) -> None:
+    def changed(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            twice = torch.stack([value, value], -1)[..., 0]
+            return twice.requires_grad_() if value.is_floating_point() else twice
+        return type(value)(map(changed, value)) if isinstance(value, list | tuple) else value
+
+    launches, _ = operation(name).launch(*changed(case(name).crossing()))
+    tensors = [value for launch in launches for value in launch.arguments if isinstance(value, Tensor)]
+    assert len(tensors) >= 2
     assert all(tensor.is_contiguous() and not tensor.requires_grad for tensor in tensors)
 
 
@@ -160,11 +138,14 @@ class FakeCupy:
         class Function:
             max_dynamic_shared_size_bytes = 48 * 1024
 
+            def __init__(self, name: str) -> None:
+                self.name = name
+
             def __call__(self, grid: tuple, block: tuple, arguments: tuple, shared_mem: int) -> None:
                 assert shared_mem <= self.max_dynamic_shared_size_bytes
-                emulated.run(grid[0], block[0], shared_mem, 0, arguments)
+                emulated.run(self.name, grid[0], block[0], shared_mem, 0, arguments)
 
-        return SimpleNamespace(get_function=lambda name: Function() if name == emulated.name else None)
+        return SimpleNamespace(get_function=Function)
 
 
 def test_a_launch_goes_to_the_current_stream_and_is_compiled_once(
@@ -172,22 +153,25 @@ def test_a_launch_goes_to_the_current_stream_and_is_compiled_once(
 ) -> None:
     fake = FakeCupy(build)
     monkeypatch.setitem(sys.modules, "cupy", fake)
-    monkeypatch.setattr(cuda, "_compiled", functools.cache(cuda._compiled.__wrapped__))
-    monkeypatch.setattr(cuda, "_has_cupy", lambda: True)
+    for name in ("_module", "_kernel"):
+        monkeypatch.setattr(_cuda, name, functools.cache(getattr(_cuda, name).__wrapped__))
+    monkeypatch.setattr(_cuda, "_has_cupy", lambda: True)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 3)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: SimpleNamespace(cuda_stream=70 + device))
-    cuda.local_solve(*solve_case((0, 3, 4, 2, 1)))
+    module = operation("local_solve")
+    body = _cuda.on_device(module.definition, module.launch)
+    body(*solve_case((0, 3, 4, 2, 1)))
     assert fake.record == []
     for slots in (4, 256):  # the second needs more shared memory than a launch has unasked
         arguments = solve_case((1, 2, slots, 3, 1))
-        assert_solves(cuda.local_solve(*arguments), arguments)
+        check_solve(body(*arguments), arguments)
     where = [("device", 3), ("stream", (0, 73))]
-    assert fake.record == [*where, ("compile", cuda.OPTIONS), *where]
+    assert fake.record == [*where, ("compile", _cuda.OPTIONS), *where]
 
 
 def test_cupy_has_what_a_launch_uses() -> None:
     cupy = pytest.importorskip("cupy")
-    stream = cupy.cuda.Stream.from_external(cuda._TorchStream(SimpleNamespace(cuda_stream=0)))
+    stream = cupy.cuda.Stream.from_external(_cuda._TorchStream(SimpleNamespace(cuda_stream=0)))
     assert stream.ptr == 0
     assert hasattr(cupy.RawKernel, "max_dynamic_shared_size_bytes")
 
@@ -219,10 +203,10 @@ extern "C" __global__ void warp(const float* x, float* out, int* votes) {
 """
 
 
-def rotate(kernel: Kernel, order: int, shift: int) -> bool:
+def rotate(kernel: Kernels, order: int, shift: int) -> bool:
     """Whether the kernel turned two blocks of 64 elements by `shift`."""
     x, out = torch.arange(128.0), torch.empty(128)
-    kernel.run(2, 64, 64 * 4, order, (x, out, np.int32(128)))
+    kernel.run("rotate", 2, 64, 64 * 4, order, (x, out, np.int32(128)))
     return torch.equal(out.view(2, 64), x.view(2, 64).roll(-shift, 1))
 
 
@@ -256,11 +240,11 @@ def test_what_cuda_leaves_undefined_is_reported(build: Build, barrier: str, mess
 def test_what_was_never_written_is_nan(build: Build) -> None:
     source = ROTATE.replace("SHIFT", "1").replace("BARRIER", "__syncthreads();")
     x, out = torch.arange(128.0), torch.zeros(128)
-    build(source).run(1, 64, 64 * 4, 0, (x, out, np.int32(128)))
+    build(source).run("rotate", 1, 64, 64 * 4, 0, (x, out, np.int32(128)))
     assert torch.isfinite(out[:64]).all()
     assert torch.isnan(out[64:]).all()
     unset = source.replace("shared[threadIdx.x] = i < n ? x[i] : 0.0f;", "")
-    build(unset).run(2, 64, 64 * 4, 0, (x, out, np.int32(128)))
+    build(unset).run("rotate", 2, 64, 64 * 4, 0, (x, out, np.int32(128)))
     assert torch.isnan(out).all()
 
 
@@ -272,7 +256,7 @@ def test_warps_exchange_values_in_any_order(build: Build) -> None:
     votes = sum((lanes[:, lane] > 0).long() << lane for lane in range(32))
     for order in ORDERS:
         out, voted = torch.empty(96, 3), torch.empty(96, dtype=torch.int32)
-        build(WARP).run(1, 96, 0, order, (x, out, voted))
+        build(WARP).run("warp", 1, 96, 0, order, (x, out, voted))
         got = out.view(3, 32, 3)
         torch.testing.assert_close(got[..., 0], lanes.sum(1, keepdim=True).expand(3, 32))
         assert torch.equal(got[..., 1], swapped)
@@ -282,7 +266,7 @@ def test_warps_exchange_values_in_any_order(build: Build) -> None:
 
 def test_arguments_must_match_the_signature(build: Build) -> None:
     kernel = build(ROTATE.replace("SHIFT", "1").replace("BARRIER", "__syncthreads();"))
-    assert signature(ROTATE) == ("rotate", [("const float*", "x"), ("float*", "out"), ("int", "n")])
+    assert signatures(ROTATE) == {"rotate": [("const float*", "x"), ("float*", "out"), ("int", "n")]}
     x, out = torch.zeros(64), torch.zeros(64)
     for wrong in (
         (x, out, 64),
@@ -291,7 +275,7 @@ def test_arguments_must_match_the_signature(build: Build) -> None:
         (x, None, np.int32(64)),
     ):
         with pytest.raises(AssertionError):
-            kernel.run(1, 64, 64 * 4, 0, wrong)
+            kernel.run("rotate", 1, 64, 64 * 4, 0, wrong)
 
 
 def test_kernel_sources_are_self_contained() -> None:

@@ -11,8 +11,11 @@ from torch import Tensor
 
 from amortix import _core, ops
 from amortix.errors import AmortixError, ArrayError
-from amortix.ops import reference
-from ops_cases import MERGE_SIZES, SOLVE_SIZES, assert_solves, merge_case, solve_case
+from amortix.ops.local_solve import JITTER
+from amortix.ops.local_solve import definition as solve_definition
+from cases import KERNELS, case, every, operation
+from cases.context_merge import draw as merge_case
+from cases.local_solve import draw as solve_case
 
 
 def assert_same(got: tuple[Tensor, ...], wanted: tuple[Tensor, ...]) -> None:
@@ -21,16 +24,24 @@ def assert_same(got: tuple[Tensor, ...], wanted: tuple[Tensor, ...]) -> None:
         assert torch.equal(one, other)
 
 
+# All operations
+
+
+@pytest.mark.parametrize(("name", "label"), every())
+def test_the_rust_body_agrees_with_the_definition(name: str, label: str) -> None:
+    arguments = case(name).cases()[label]
+    case(name).check(getattr(torch.ops.amortix, name)(*arguments), arguments)
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_an_operation_has_a_function_a_definition_and_a_launch_of_its_name(name: str) -> None:
+    module = operation(name)
+    assert getattr(ops, name) is getattr(module, name)
+    assert callable(module.definition)
+    assert callable(module.launch)
+
+
 # context_merge
-
-
-@pytest.mark.parametrize("ties", [False, True])
-@pytest.mark.parametrize("sizes", MERGE_SIZES)
-def test_merge_equals_the_definition_bit_by_bit(sizes: tuple[int, ...], ties: bool) -> None:
-    for steps in (0, 2):
-        arguments = merge_case(sizes, ties=ties, steps=steps)
-        assert_same(ops.context_merge(*arguments), reference.context_merge(*arguments))
-        assert_same(ops.context_merge(*arguments[:-1]), reference.context_merge(*arguments[:-1]))
 
 
 def test_merge_keeps_the_nearest_rows_by_brute_force() -> None:
@@ -120,30 +131,22 @@ def gaussian_process(arguments: tuple[Tensor, ...], task: int, point: int) -> tu
     delta = points[:, None] - points
     covariance = signal[task] * torch.exp(-(relevance[task] * delta**2).sum(-1).sqrt())
     k, prior = covariance[:-1, -1], covariance[:-1, :-1]
-    inverse = torch.linalg.inv(prior + (noise[task] + reference.JITTER * signal[task]) * torch.eye(len(k)))
+    inverse = torch.linalg.inv(prior + (noise[task] + JITTER * signal[task]) * torch.eye(len(k)))
     return k @ inverse @ residual[task, point, there], signal[task] - k @ inverse @ k
 
 
 def test_the_definition_is_a_gaussian_process() -> None:
     arguments = solve_case((2, 3, 9, 3, 2))
-    mean, variance = reference.local_solve(*(argument.double() for argument in arguments))
+    mean, variance = solve_definition(*(argument.double() for argument in arguments))
     for task in range(2):
         for point in range(3):
             wanted = gaussian_process(arguments, task, point)
             torch.testing.assert_close((mean[task, point], variance[task, point]), wanted)
 
 
-@pytest.mark.parametrize("empty", [0.0, 0.3, 1.0])
-@pytest.mark.parametrize("sizes", SOLVE_SIZES)
-def test_solve_agrees_with_the_definition(sizes: tuple[int, ...], empty: float) -> None:
-    arguments = solve_case(sizes, empty=empty)
-    assert_solves(ops.local_solve(*arguments), arguments)
-    assert_solves(reference.local_solve(*arguments), arguments)
-
-
 def test_no_row_retained_gives_the_prior_exactly() -> None:
     arguments = solve_case((2, 3, 4, 2, 1), empty=1.0)
-    for body in (ops.local_solve, reference.local_solve):
+    for body in (ops.local_solve, solve_definition):
         mean, variance = body(*arguments)
         assert not mean.any()
         assert torch.equal(variance, arguments[5][:, None].expand(2, 3))
@@ -154,7 +157,7 @@ def test_coincident_rows_without_noise_do_not_break_the_factorisation() -> None:
     coincident = query[:, :, None].expand_as(kept_x)
     # cond(A) is 256 / JITTER: only a constant residual is then determined to more than a digit.
     arguments = query, coincident, torch.ones_like(residual), distance, relevance, signal, torch.zeros(1)
-    for body in (ops.local_solve, reference.local_solve):
+    for body in (ops.local_solve, solve_definition):
         mean, variance = body(*arguments)
         torch.testing.assert_close(mean, torch.ones_like(mean), rtol=0, atol=0.01)
         assert 0 <= float(variance) < 0.01 * float(signal)
@@ -166,7 +169,7 @@ def test_gradients_come_from_the_definition_and_are_right() -> None:
     distance = precise.pop(3)
     for argument in precise:
         argument.requires_grad_()
-    assert torch.autograd.gradcheck(lambda *a: reference.local_solve(*a[:3], distance, *a[3:]), precise)
+    assert torch.autograd.gradcheck(lambda *a: solve_definition(*a[:3], distance, *a[3:]), precise)
 
     relevance = arguments[4].clone().requires_grad_()
     mean, _ = ops.local_solve(*arguments[:4], relevance, *arguments[5:])
@@ -196,14 +199,14 @@ def evidence_case(tasks: int, rows: int, columns: int, outputs: int) -> list[Ten
 
 def test_evidence_is_the_density_of_a_multivariate_normal() -> None:
     x, y, weight, *logs = arguments = evidence_case(2, 7, 3, 2)
-    got = reference.log_evidence(*arguments)
+    got = ops.log_evidence(*arguments)
     for task in range(2):
         there = weight[task] > 0
         relevance, signal, linear, noise = (log[task].exp() for log in logs)
         points, targets = x[task, there], y[task, there]
         delta = points[:, None] - points
         prior = linear * (1 + points @ points.T) + signal * torch.exp(-(relevance * delta**2).sum(-1).sqrt())
-        added = noise + reference.JITTER * prior.diagonal().mean()
+        added = noise + JITTER * prior.diagonal().mean()
         normal = torch.distributions.MultivariateNormal(
             torch.zeros(len(points)).double(), prior + added * torch.eye(len(points))
         )
@@ -214,21 +217,21 @@ def test_rows_of_weight_zero_do_not_exist_for_the_evidence() -> None:
     x, y, weight, *logs = evidence_case(1, 9, 3, 2)
     there = weight[0] > 0
     assert 0 < int(there.sum()) < 9
-    without = reference.log_evidence(x[:, there], y[:, there], weight[:, there], *logs)
+    without = ops.log_evidence(x[:, there], y[:, there], weight[:, there], *logs)
     x[:, ~there], y[:, ~there] = math.nan, math.nan
     for log in logs:
         log.requires_grad_()
-    got = reference.log_evidence(x, y, weight, *logs)
+    got = ops.log_evidence(x, y, weight, *logs)
     torch.testing.assert_close(got, without)
     assert all(torch.isfinite(gradient).all() for gradient in torch.autograd.grad(got.sum(), logs))
-    assert not reference.log_evidence(x, y, torch.zeros_like(weight), *logs).any()
+    assert not ops.log_evidence(x, y, torch.zeros_like(weight), *logs).any()
 
 
 def test_gradients_of_the_evidence_are_right() -> None:
     arguments = evidence_case(2, 6, 2, 2)
     for index in (0, 1, 3, 4, 5, 6):
         arguments[index].requires_grad_()
-    assert torch.autograd.gradcheck(reference.log_evidence, arguments)
+    assert torch.autograd.gradcheck(ops.log_evidence, arguments)
 
 
 # The operators of torch.library

@@ -1,11 +1,13 @@
 """Operations of the refinement step: the Rust bodies beside their definitions in PyTorch."""
 
 import math
+from types import SimpleNamespace
 
 import torch
 
 from amortix import ops
-from amortix.ops import reference
+from amortix.ops.context_merge import definition as merge
+from amortix.ops.local_solve import definition as solve
 
 QUERIES, ROWS, COLUMNS, OUTPUTS, KEPT = 1000, 512, 16, 1, 64
 
@@ -19,7 +21,8 @@ class Operation:
     def setup(self, body):
         torch.set_num_threads(1)
         generator = torch.Generator().manual_seed(0)
-        self.body = ops if body == "rust" else reference
+        definitions = SimpleNamespace(context_merge=merge, local_solve=solve)
+        self.body = ops if body == "rust" else definitions
         self.query, rows = (torch.randn(1, n, COLUMNS, generator=generator) for n in (QUERIES, ROWS))
         self.rows = rows, torch.randn(1, ROWS, OUTPUTS, generator=generator)
         self.relevance = torch.full((1, COLUMNS), 1 / COLUMNS)

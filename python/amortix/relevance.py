@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from amortix.batch import Batch
-from amortix.ops.reference import log_evidence
+from amortix.ops import log_evidence
 from amortix.sample import Sample, due
 
 _RATE = 0.4  # Adam's step size for the logarithms

@@ -24,13 +24,14 @@ _SIGNATURE = re.compile(r'extern "C" __global__ void\s*(?:__launch_bounds__\(\w+
 _SCALARS = {"int": (ctypes.c_int, np.int32), "float": (ctypes.c_float, np.float32)}
 
 
-def signature(source: str) -> tuple[str, list[tuple[str, str]]]:
-    """The kernel of a source file: its name, and (type, name) of each parameter."""
-    found = _SIGNATURE.findall(source)
-    assert len(found) == 1, f"expected one kernel, found {[name for name, _ in found]}"
-    name, parameters = found[0]
-    words = [" ".join(parameter.split()).rpartition(" ") for parameter in parameters.split(",")]
-    return name, [(kind, parameter) for kind, _, parameter in words]
+def signatures(source: str) -> dict[str, list[tuple[str, str]]]:
+    """The kernels of a source file: by name, (type, name) of each parameter."""
+    kernels = {}
+    for name, parameters in _SIGNATURE.findall(source):
+        words = [" ".join(parameter.split()).rpartition(" ") for parameter in parameters.split(",")]
+        kernels[name] = [(kind, parameter) for kind, _, parameter in words]
+    assert kernels, "no kernel found"
+    return kernels
 
 
 def compiler() -> str | None:
@@ -41,46 +42,44 @@ class EmulatorError(Exception):
     """The kernel did what CUDA leaves undefined, or wrote where it should not."""
 
 
-class Kernel:
-    """One kernel, compiled for the emulator into ``folder``."""
+class Kernels:
+    """The kernels of one source file, compiled for the emulator into ``folder``."""
 
     def __init__(self, source: str, folder: Path) -> None:
-        self.name, self.parameters = signature(source)
-        declared = ", ".join(f"{kind} {name}" for kind, name in self.parameters)
-        names = ", ".join(name for _, name in self.parameters)
-        entry = (
-            f'extern "C" const char* entry(int blocks, int threads, int bytes, int order, {declared}) {{\n'
-            f"    return emulator::run(blocks, threads, bytes, order, [=] {{ {self.name}({names}); }});\n}}\n"
-        )
-        code, library = folder / f"{self.name}.cpp", folder / f"{self.name}.so"
-        code.write_text(f'#include "{HEADER}"\n{source}\n{entry}', encoding="utf-8")
-        options = [
-            "-std=c++17",
-            "-O1",
-            "-ffp-contract=off",
-            "-shared",
-            "-fPIC",
-            "-Wall",
-            "-Wno-unused-function",
-        ]
+        self.parameters = signatures(source)
+        code, library = folder / "kernels.cpp", folder / "kernels.so"
+        entries = "".join(map(_entry, self.parameters, self.parameters.values()))
+        code.write_text(f'#include "{HEADER}"\n{source}\n{entries}', encoding="utf-8")
+        options = ["-std=c++17", "-O1", "-ffp-contract=off", "-shared", "-fPIC", "-Wall", "-Wno-unused-function"]
         command = [compiler() or "g++", *options, str(code), "-o", str(library)]
         subprocess.run(command, check=True, capture_output=True, text=True)
-        self._entry = ctypes.CDLL(str(library)).entry
-        self._entry.restype = ctypes.c_char_p
-        kinds = [_SCALARS[kind][0] if kind in _SCALARS else ctypes.c_void_p for kind, _ in self.parameters]
-        self._entry.argtypes = [ctypes.c_int] * 4 + kinds
+        self._library = ctypes.CDLL(str(library))
 
-    def run(self, blocks: int, threads: int, shared: int, order: int, arguments: Sequence[object]) -> None:
+    def run(self, kernel: str, blocks: int, threads: int, shared: int, order: int, arguments: Sequence[object]) -> None:
         """Carry out one launch; tensors that the kernel may write are filled with its results."""
-        assert len(arguments) == len(self.parameters)
-        lent = [_lend(*pair) for pair in zip(self.parameters, arguments, strict=True)]
+        parameters = self.parameters[kernel]
+        assert len(arguments) == len(parameters)
+        lent = [_lend(*pair) for pair in zip(parameters, arguments, strict=True)]
         values = [value if buffer is None else _inside(buffer).ctypes.data for value, buffer in lent]
-        error = self._entry(blocks, threads, shared, order, *values)
+        entry = self._library[f"entry_{kernel}"]
+        entry.restype = ctypes.c_char_p
+        kinds = [_SCALARS[kind][0] if kind in _SCALARS else ctypes.c_void_p for kind, _ in parameters]
+        entry.argtypes = [ctypes.c_int] * 4 + kinds
+        error = entry(blocks, threads, shared, order, *values)
         if error:
-            raise EmulatorError(f"{self.name}: {error.decode()}")
-        for (kind, name), argument, (_, buffer) in zip(self.parameters, arguments, lent, strict=True):
+            raise EmulatorError(f"{kernel}: {error.decode()}")
+        for (kind, name), argument, (_, buffer) in zip(parameters, arguments, lent, strict=True):
             if buffer is not None:
                 _take_back(kind, name, argument, buffer)
+
+
+def _entry(kernel: str, parameters: list[tuple[str, str]]) -> str:
+    declared = ", ".join(f"{kind} {name}" for kind, name in parameters)
+    names = ", ".join(name for _, name in parameters)
+    return (
+        f'extern "C" const char* entry_{kernel}(int blocks, int threads, int bytes, int order, {declared}) {{\n'
+        f"    return emulator::run(blocks, threads, bytes, order, [=] {{ {kernel}({names}); }});\n}}\n"
+    )
 
 
 def _inside(buffer: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
 //! The refinement step on the CPU: one file per operation, each the body of a function of `amortix.ops`.
 //!
-//! The definitions are the PyTorch functions of `python/amortix/ops/reference.py`; axis letters are those of
-//! `amortix.batch`. Every function takes row-major slices that its caller lends and writes each output element once.
+//! The definition of each is the PyTorch function in the file of its name in `python/amortix/ops`; axis letters are those
+//! of `amortix.batch`. Every function takes row-major slices that its caller lends and writes each output element once.
 
 mod context_merge;
 mod local_solve;
