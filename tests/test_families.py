@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from amortix.data import Causal, Family, Gmm, Gp, Linear, Mlp, TaskSampler, Tree, normals
+from amortix.data import Causal, Family, Gmm, Gp, Linear, Logistic, Mlp, TaskSampler, Tree, normals
 from amortix.errors import ConfigError
 from chance import follows, unrelated
 
@@ -109,12 +109,14 @@ def test_outputs_of_two_tanh_layers_vary_by_about_one():
     assert signal.var(axis=1, ddof=1).mean() == pytest.approx(1, abs=0.2)
 
 
-@pytest.mark.parametrize(("family", "size"), [(Gp(), 2), (Gmm(), 2), (Causal(dim=(2, 4)), 25)], ids=repr)
+@pytest.mark.parametrize(
+    ("family", "size"), [(Linear(), 1), (Logistic(), 1), (Gp(), 2), (Gmm(), 2), (Causal(dim=(2, 4)), 25)], ids=repr
+)
 def test_parameters_have_the_stated_shape(family, size):
     assert TaskSampler(family, seed=0).parameters(TASKS[:7]).shape == (7, size)
 
 
-@pytest.mark.parametrize("family", [Linear(), Tree(), Mlp()], ids=lambda f: f.name)
+@pytest.mark.parametrize("family", [Tree(), Mlp()], ids=lambda f: f.name)
 def test_other_families_tell_no_parameters_and_no_graph(family):
     with pytest.raises(ConfigError, match="parameters"):
         TaskSampler(family, seed=0).parameters([0])
@@ -126,7 +128,10 @@ def test_parameters_are_log_uniform():
     low, high = 0.1, 3.0
     gp = TaskSampler(Gp(length_scale=(low, high), amplitude=(low, high)), seed=3).parameters(TASKS)
     gmm = TaskSampler(Gmm(variance=(low, high), mean_scale=(low, high)), seed=3).parameters(TASKS)
-    for column in (*gp.T, *gmm.T):
+    linear, logistic = (
+        TaskSampler(family(weight_scale=(low, high)), seed=3).parameters(TASKS) for family in (Linear, Logistic)
+    )
+    for column in (*gp.T, *gmm.T, *linear.T, *logistic.T):
         assert follows(np.log(column), stats.uniform(np.log(low), np.log(high / low)))
     assert unrelated(gp[:, 0], gp[:, 1])
     assert unrelated(gmm[:, 0], gmm[:, 1])

@@ -7,7 +7,7 @@ from scipy import stats
 
 from amortix import regimes
 from amortix.batch import Batch
-from amortix.data import Gmm, Gp, TaskSampler
+from amortix.data import Gmm, Gp, Linear, TaskSampler
 from amortix.evaluation import evaluate
 from amortix.oracles import AbstractOracle, oracle
 
@@ -42,6 +42,20 @@ def test_the_gp_oracle_conditions_the_joint_normal():
         between = amplitude**2 * matern32(query[task].astype(np.float64), x[task], length)
         covariance = amplitude**2 * matern32(x[task], x[task], length) + noise[task] ** 2 * np.eye(40)
         np.testing.assert_allclose(found[task, :, 0], between @ np.linalg.solve(covariance, y[task]), atol=1e-5)
+
+
+def test_the_linear_oracle_knows_the_scale_of_each_task():
+    sampler = TaskSampler(Linear(dim=(2, 4), noise=(0.1, 1.0), weight_scale=(0.3, 3.0)), seed=1)
+    best, x, y = seen(sampler, steps=1, batch=3)
+    query, *_ = sampler.query(IDS, 5)
+    found = best.predict(torch.from_numpy(query)).mean.numpy()
+    scales, noise = sampler.parameters(IDS)[:, 0].astype(np.float64), sampler.noise(IDS).astype(np.float64)
+    assert scales.max() / scales.min() > 2
+    for task, (scale, sigma) in enumerate(zip(scales, noise, strict=True)):
+        seen_x, asked = (np.insert(a[task].astype(np.float64), 0, 1.0, axis=1) for a in (x, query))
+        covariance = scale**2 * seen_x @ seen_x.T + sigma**2 * np.eye(3)
+        wanted = scale**2 * asked @ seen_x.T @ np.linalg.solve(covariance, y[task])
+        np.testing.assert_allclose(found[task, :, 0], wanted, atol=1e-5)
 
 
 @pytest.mark.parametrize("kernel", ["rbf", "matern12", "matern32", "matern52"])

@@ -218,13 +218,13 @@ def oracle(sampler: Sampler, tasks: np.ndarray) -> AbstractOracle | None:
         return None
     family = sampler.family
     noise = torch.from_numpy(sampler.noise(tasks)) if not sampler.classes else None
-    if isinstance(family, Linear) and noise is not None and family.weight_scale[0] == family.weight_scale[1]:
-        return RidgeOracle(noise.square() / family.weight_scale[0] ** 2, _with_bias)
+    if isinstance(family, Linear) and noise is not None:
+        scale = torch.from_numpy(sampler.parameters(tasks))[:, 0]
+        return RidgeOracle((noise / scale).square() + 1e-9, _with_bias)
     if isinstance(family, Sinusoid) and noise is not None:
         return RidgeOracle(noise.square() + 1e-9, lambda x: torch.cat([x.sin(), x.cos()], -1))
-    if isinstance(family, Logistic) and family.weight_scale[0] == family.weight_scale[1]:
-        precision = torch.full((len(tasks),), family.weight_scale[0] ** -2.0)
-        return SoftmaxOracle(precision, sampler.outputs)
+    if isinstance(family, Logistic):
+        return SoftmaxOracle(torch.from_numpy(sampler.parameters(tasks))[:, 0] ** -2.0, sampler.outputs)
     if isinstance(family, Gp) and noise is not None:
         length, amplitude = torch.from_numpy(sampler.parameters(tasks)).T
         return GpOracle(family.kernel, length, amplitude, noise)

@@ -49,6 +49,7 @@ impl Family for Linear {
         let inputs = Gaussian::draw(dim, self.condition, key.child(1, 0));
         Box::new(LinearTask {
             noise,
+            scale: scale as f32,
             inputs,
             weights: weights(dim, 1, scale, self.sparsity, key.child(2, 0)),
         })
@@ -96,6 +97,7 @@ impl WithSimd for Signals<'_> {
 
 struct LinearTask {
     noise: f32,
+    scale: f32,
     inputs: Gaussian,
     weights: Vec<f32>,
 }
@@ -128,5 +130,10 @@ impl Pointwise for LinearTask {
 
     fn weights(&self) -> Option<&[f32]> {
         Some(&self.weights)
+    }
+
+    /// s.
+    fn parameters(&self) -> Vec<f32> {
+        vec![self.scale]
     }
 }

@@ -47,12 +47,13 @@ impl Family for Logistic {
         let scale = draws.log_uniform(self.weight_scale.low, self.weight_scale.high);
         let inputs = Gaussian::draw(dim, self.condition, key.child(1, 0));
         let weights = weights(dim, classes, scale, self.sparsity, key.child(2, 0));
-        Box::new(LogisticTask { classes, inputs, weights })
+        Box::new(LogisticTask { classes, scale: scale as f32, inputs, weights })
     }
 }
 
 struct LogisticTask {
     classes: usize,
+    scale: f32,
     inputs: Gaussian,
     weights: Vec<f32>,
 }
@@ -84,5 +85,10 @@ impl Pointwise for LogisticTask {
 
     fn weights(&self) -> Option<&[f32]> {
         Some(&self.weights)
+    }
+
+    /// s.
+    fn parameters(&self) -> Vec<f32> {
+        vec![self.scale]
     }
 }

@@ -147,7 +147,7 @@ impl TaskSampler {
         let each = self.describe(tasks, |task| task.parameters())?;
         if each.iter().any(Vec::is_empty) {
             return Err(Error::Config(
-                "this family tells no parameters: only gp, gmm and causal tasks do".into(),
+                "this family tells no parameters: only linear, logistic, gp, gmm and causal tasks do".into(),
             ));
         }
         Ok(each.concat())
