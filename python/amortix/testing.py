@@ -37,6 +37,7 @@ def check_learner(learner: AbstractLearner) -> None:
         check_purity,
         check_determinism,
         check_tasks_are_independent,
+        check_ages_are_independent,
         check_queries_are_independent,
         check_padding_is_inert,
         check_saved_state_continues,
@@ -96,6 +97,21 @@ def check_tasks_are_independent(learner: AbstractLearner) -> None:
     alone = [Batch(b.x[:1], b.y[:1]) for b in data]
     single = _predict(learner, _adapt(learner, alone, query[:1]), query[:1]).mean
     _close(single, together[:1], "a task alone is predicted differently")
+
+
+def check_ages_are_independent(learner: AbstractLearner) -> None:
+    """A task among older ones steps as it does alone: a pool of states holds all ages."""
+    data, query = _data(learner)
+    ages = (0, 1, 2)
+    alone = [_adapt(learner, [_task(b, i) for b in data[:age]], query[i : i + 1]) for i, age in enumerate(ages)]
+    batches = [_task(data[age], i) for i, age in enumerate(ages)]
+    stacked = _stack(alone)
+    batch = Batch(torch.cat([b.x for b in batches]), torch.cat([b.y for b in batches]))
+    with torch.no_grad():
+        together = _predict(learner, learner.step(stacked, batch), query).mean
+        for i, (state, own) in enumerate(zip(alone, batches, strict=True)):
+            single = _predict(learner, learner.step(state, own), query[i : i + 1]).mean
+            _close(together[i : i + 1], single, f"a task of age {ages[i]} among others is predicted differently")
 
 
 def check_queries_are_independent(learner: AbstractLearner) -> None:
@@ -183,6 +199,15 @@ def _data(learner: AbstractLearner, batches: int = 3, queries: int = _QUERIES) -
             y = y + 0.5 * torch.randn(y.shape, generator=generator)
         context.append(Batch(x, y))
     return context, torch.randn(_TASKS, queries, _COLUMNS, generator=generator)
+
+
+def _task(batch: Batch, index: int) -> Batch:
+    return Batch(batch.x[index : index + 1], batch.y[index : index + 1])
+
+
+def _stack(states: list[State]) -> State:
+    each = [state.tensors() for state in states]
+    return State.from_tensors({name: torch.cat([tensors[name] for tensors in each]) for name in each[0]})
 
 
 @torch.no_grad()

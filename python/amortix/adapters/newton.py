@@ -74,15 +74,18 @@ class NewtonAdapter(AbstractKernelAdapter):
         kept = _Rows(predictor.features(sample.x, kernel.relevance), sample.y, sample.weight)
         fresh = _Rows(predictor.features(batch.x, kernel.relevance), batch.y, beyond)
         group = predictor.group(batch.x.shape[2]).repeat_interleave(value.shape[2])
-        merged, count = tail, self.refinements[min(int(state.age.min()), len(self.refinements) - 1)]
-        for refinement in range(1, count + 1):
+        merged, counts = tail, torch.tensor(self.refinements)[state.age.clamp_max(len(self.refinements) - 1)]
+        # Tasks of few refinements join late, so that the last is every task's last.
+        for left in range(int(counts.max()), 0, -1):
             # Greedy training: the gradient is that of the last refinement, from where the others have led.
-            with torch.set_grad_enabled(torch.is_grad_enabled() and refinement == count):
+            with torch.set_grad_enabled(torch.is_grad_enabled() and left == 1):
                 merged = tail.merge(_linearise(value, fresh))
                 moments = merged.merge(_linearise(value, kept))
-                damping = self.prior.refine(moments, group, damping)
+                active = (counts >= left)[:, None]
+                damping = torch.where(active, self.prior.refine(moments, group, damping), damping)
                 goal = solve(moments, group, damping, self.prior.noise).mean.reshape(value.shape)
-                value = value + _length(value, goal, tail, (kept, fresh), damping[:, group]) * (goal - value)
+                length = _length(value, goal, tail, (kept, fresh), damping[:, group]) * active.unsqueeze(2)
+                value = value + length * (goal - value)
         memory = merged.memory() | latent.memory() | {"damping": damping}
         return State(value, state.age + 1, memory)
 
