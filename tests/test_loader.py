@@ -1,12 +1,15 @@
 """Streams in PyTorch's loaders: real worker processes, each row once, any epoch, taken up after any batch."""
 
 import json
+import warnings
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from torch import distributed
+from torch.testing._internal.distributed.fake_pg import FakeStore
 from torch.utils.data import DataLoader
 
 from amortix.data import Stream, Table, TableEncoder
@@ -127,6 +130,39 @@ def test_a_stateful_loader_resumes(table, workers):
     later.load_state_dict(loader.state_dict())
     assert taken + [x[:, 0].tolist() for x, _ in later] == whole
     assert [x[:, 0].tolist() for x, _ in later] == whole
+
+
+@pytest.mark.parametrize("context", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
+def test_plain_workers_are_not_resumed_in_silence(table, context):
+    data = StreamDataset(Stream(table, batch=10, seed=1))
+    next(batches := iter(data))
+    state, rest = data.state_dict(), rows(batches)
+    loader = loading(data, 2, multiprocessing_context=context)
+    for _ in loader:
+        with pytest.raises(StateError, match="StatefulDataLoader, or read with num_workers=0"):
+            data.state_dict()
+    data.load_state_dict(state)
+    assert data.state_dict() == state
+    with pytest.raises(StateError, match="the place was loaded outside of the workers"):
+        rows(loader)
+    assert rows(loading(data, 0)) == rest, "the place is not lost"
+    # One worker reads what this process would.
+    data.load_state_dict(state)
+    assert rows(loading(data, 1, multiprocessing_context=context)) == rest
+
+
+def test_ranks_without_shards_are_told(table):
+    whole, sharded = Stream(table, batch=10), Stream(table, batch=10, shard=(1, 2))
+    with warnings.catch_warnings(action="error"):
+        StreamDataset(whole)  # the only rank
+    distributed.init_process_group("fake", rank=1, world_size=2, store=FakeStore())
+    try:
+        with pytest.warns(UserWarning, match=r"each of the 2 ranks reads all rows: give the stream shard=\(rank, 2\)"):
+            StreamDataset(whole)
+        with warnings.catch_warnings(action="error"):
+            StreamDataset(sharded)
+    finally:
+        distributed.destroy_process_group()
 
 
 def test_weights_and_missing_targets_come_through():

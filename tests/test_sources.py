@@ -92,6 +92,33 @@ def test_many_files_are_one_table(tmp_path):
         Table.open(tmp_path / "empty")
 
 
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+@pytest.mark.parametrize("folders", [("", ""), ("k=1", "k=2")])
+def test_a_column_may_be_whole_in_some_files_only(tmp_path, order, folders):
+    texts = ("n,label,y\n1,2,5\n9007199254740993,3,6\n", "n,label,y\n-2.5,2.0,7\n4,3.0,8.5\n")
+    paths = [tmp_path / folder / name for folder, name in zip(folders, ("a.csv", "b.csv"), strict=True)]
+    for path, place in zip(paths, order, strict=True):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(texts[place])
+    table = Table.open(tmp_path, target="y", columns=["n", "label"])
+    assert table.target_kind == "numeric"
+    x, y = (np.concatenate(parts) for parts in zip(*Stream(table, batch=1), strict=True))
+    at = np.argsort(y)
+    assert np.array_equal(x[at], np.array([[1, 2], [2.0**53, 3], [-2.5, 2], [4, 3]], np.float32))
+    assert np.array_equal(y[at], [5, 6, 7, 8.5])
+    # A label is the same, whole or not.
+    labels = Table.open(tmp_path, target="label", columns=["n"])
+    assert labels.distinct_labels() == ["2", "3"]
+    y = np.concatenate([y for _, y in Stream(labels.with_classes(["2", "3"]))])
+    assert sorted(y) == [0, 0, 1, 1]
+    encoder = TableEncoder.fit(Table.open(table.given, columns=["n", "y"]))
+    assert [field.kind for field in encoder.fields] == ["number", "number"]
+    assert encoder.fields[1].facts.mean == pytest.approx(26.5 / 4)
+    paths[0].write_text("n,label,y\nmany,2,5\n")
+    with pytest.raises(SourceError, match=r'"n" of (text|numbers|whole numbers) .* "n" of (text|numbers|whole)'):
+        Table.open(paths)
+
+
 def test_the_memory_of_other_libraries():
     duckdb, pandas, polars = (pytest.importorskip(name) for name in ("duckdb", "pandas", "polars"))
     table = arrow()

@@ -162,3 +162,13 @@ def test_a_pass_reports_its_progress():
     seen = []
     TableSummary.of(table, shard=(2, 3), progress=lambda done, total: seen.append((done, total)))
     assert seen == [(3616, 3616)]
+
+
+def test_a_column_that_would_be_read_twice_is_refused_by_name():
+    rows = pa.table({"a": [1.0, 2.0], "y": [0.0, 1.0], "label": ["no", "yes"]})
+    for target, classes in (("y", None), ("label", ["no", "yes"])):
+        table = Table.open(rows, target=target, columns=["a", target], classes=classes)
+        with pytest.raises(SourceError, match=f"target '{target}' is among the feature columns too"):
+            TableEncoder.fit(table)
+    with pytest.raises(SourceError, match="column 'a' is listed twice"):
+        TableEncoder.fit(Table.open(rows, columns=["a", "y", "a"]))

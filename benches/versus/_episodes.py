@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections import defaultdict
 from collections.abc import Sequence
@@ -13,6 +14,8 @@ from _table import Row, paired
 from amortix.data import EpisodeSampler
 
 _WAYS, _SHOTS = 5, 5
+#: Episodes that one call of ours draws, new ones each time, into the same memory.
+_AT_ONCE = 64
 
 
 class _Items(torch.utils.data.Dataset):
@@ -78,14 +81,18 @@ def episodes(quick: bool) -> list[Row]:
 
 
 def _row(kind: str, x: np.ndarray, quick: bool) -> Row:
-    ours, theirs = (64, 4) if quick else (64, 64)
+    ours, theirs = (64, 4) if quick else (2048, 64)
     labels = np.arange(len(x)) // 20
     scale = 1 / 255 if x.dtype == np.uint8 else 1.0
     sampler = EpisodeSampler(x, labels, ways=_WAYS, shots=_SHOTS, queries=_SHOTS, seed=0, scale=scale)
-    memory = sampler.draw(0, ours)
+    memory, first = sampler.draw(0, _AT_ONCE), itertools.count(0, _AT_ONCE)
     items = _Items(torch.from_numpy(x), labels.tolist())
     plain = _ItemByItem(items, 0)
     taskset, name = _learn2learn(items) or (None, "its work item by item")
+
+    def draw() -> None:
+        for _ in range(0, ours, _AT_ONCE):
+            sampler.draw(next(first), _AT_ONCE, out=memory)
 
     def peer() -> None:
         for _ in range(theirs):
@@ -93,7 +100,7 @@ def _row(kind: str, x: np.ndarray, quick: bool) -> Row:
 
     return paired(
         f"5-way 5-shot episodes from {len(x):,} {kind} rows of 784",
-        lambda: sampler.draw(0, ours, out=memory),
+        draw,
         peer,
         amount=ours,
         peer_amount=theirs,

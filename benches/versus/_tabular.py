@@ -25,7 +25,7 @@ from _table import Row, paired
 
 from amortix.data import Tabular, TaskSampler
 
-_COLUMNS = (3, 20)
+_COLUMNS = (20, 100)
 _PRIORS = ("mlp_scm", "tree_scm", "graph_scm")
 
 
@@ -47,7 +47,7 @@ class _Tables:
 
 
 def tabular(quick: bool) -> list[Row]:
-    """New tables for regression of 3 to 20 columns, beside each of TabICL's priors; nothing where it is missing."""
+    """New tables for regression of 20 to 100 columns, beside each of TabICL's priors; nothing where it is missing."""
     try:
         from tabicl.prior import PriorDataset
     except ImportError as error:
@@ -64,7 +64,7 @@ def _row(name: str, prior: Any, rows: int, quick: bool) -> Row:
     cores = os.cpu_count() or 1
     with multiprocessing.get_context("fork").Pool(cores, _Tables.start, (prior,)) as pool:
         return paired(
-            f"new tables of {rows:,} rows",
+            f"new tables of {rows:,} rows and {_COLUMNS[0]} to {_COLUMNS[1]} columns",
             _drawing(ours, rows),
             lambda: pool.map(_Tables.draw, [each] * cores, chunksize=1),
             amount=ours,

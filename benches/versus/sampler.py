@@ -1,6 +1,7 @@
 """Task samplers beside NumPy on one thread: `RAYON_NUM_THREADS=1 python benches/versus/sampler.py`.
 
-Without the variable ours runs on all cores; NumPy's generator has one thread in any case.
+Without the variable ours runs on all cores; NumPy's generator has one thread in any case. The last work sets the
+variable for its own processes.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 from _episodes import episodes
 from _table import Row, main, paired
 from _tabular import tabular
+from _threads import threads
 
 from amortix.data import Linear, TaskSampler
 from amortix.data import normals as ours_normals
@@ -71,4 +73,4 @@ def linear(quick: bool) -> list[Row]:
 
 
 if __name__ == "__main__":
-    main(__doc__ or "", [normals, linear, episodes, tabular])
+    main(__doc__ or "", [normals, linear, episodes, tabular, threads])

@@ -10,16 +10,20 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any, final
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 from torch.utils.data import IterableDataset, get_worker_info
 
 from amortix.data import Stream
 from amortix.data._arrays import whole
 from amortix.errors import ConfigError, StateError
+
+#: The worker number and the count where there are no workers.
+ALONE = (0, 1)
 
 
 @final
@@ -37,8 +41,11 @@ class StreamDataset(IterableDataset[Any]):
     The epoch is in shared memory: `set_epoch` reaches workers that persist, at their next ``for``. Without it every
     epoch has the same order.
 
-    To resume, save `state_dict` between batches. In workers only ``torchdata``'s ``StatefulDataLoader`` can ask for it;
-    with ``DataLoader`` and workers this object stays at the beginning, since the copies in the workers do the reading.
+    To resume, save `state_dict` between batches. In workers only ``torchdata``'s ``StatefulDataLoader`` can ask for it
+    and give it back: with ``DataLoader`` and workers, whose copies of this object do the reading, `state_dict` is
+    refused, and so is the ``for`` after `load_state_dict`.
+
+    A warning tells where ``torch.distributed`` has several ranks and the stream is not sharded.
 
     Args:
         stream: of one epoch.
@@ -54,8 +61,11 @@ class StreamDataset(IterableDataset[Any]):
             )
         self.stream = stream
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
-        # The epoch and stream of the latest pass, and whether the next one goes on with it.
-        self._of, self._current, self._resume = 0, stream, False
+        # Whether copies of this object in workers, and not it, have begun the latest pass.
+        self._elsewhere = torch.zeros((), dtype=torch.bool).share_memory_()
+        # The epoch and stream of the latest pass, the worker that it is of, and whether the next one goes on with it.
+        self._of, self._current, self._by, self._resume = 0, stream, ALONE, False
+        _warn_of_ranks(stream)
 
     @property
     def epoch(self) -> int:
@@ -70,11 +80,26 @@ class StreamDataset(IterableDataset[Any]):
     def __iter__(self) -> Iterator[tuple[Tensor | None, ...]]:
         if not self._resume:
             self._begin(self.epoch)
+        elif self._by != _worker():
+            raise StateError(
+                "the place was loaded outside of the workers, each of which would read all rows from there on: "
+                "resume with torchdata's StatefulDataLoader or with num_workers=0"
+            )
+        self._elsewhere.fill_(get_worker_info() is not None)
         self._resume = False
         return map(_tensors, self._current)
 
     def state_dict(self) -> dict[str, Any]:
-        """The place after the last batch of this process or worker; fit for JSON."""
+        """The place after the last batch of this process or worker; fit for JSON.
+
+        Raises:
+            StateError: workers do the reading, and this is asked outside of them.
+        """
+        if get_worker_info() is None and self._elsewhere:
+            raise StateError(
+                "the workers of the loader know the place, and this process does not: "
+                "save the state of torchdata's StatefulDataLoader, or read with num_workers=0"
+            )
         return {"epoch": self._of, "stream": self._current.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -89,9 +114,10 @@ class StreamDataset(IterableDataset[Any]):
             raise StateError(f"this is no state of a stream's data set: {error}") from error
         current = self._part(epoch)
         current.load_state_dict(place)
-        self._of, self._current, self._resume = epoch, current, True
+        self._of, self._current, self._by, self._resume = epoch, current, _worker(), True
         if get_worker_info() is None:
             self._epoch.fill_(epoch)
+            self._elsewhere.fill_(False)
 
     def _begin(self, epoch: int) -> None:
         current = self._part(epoch)
@@ -100,9 +126,20 @@ class StreamDataset(IterableDataset[Any]):
 
     def _part(self, epoch: int) -> Stream:
         """What this worker, or the only process, reads up to the end of an epoch."""
-        worker = get_worker_info()
-        index, count = (0, 1) if worker is None else (worker.id, worker.num_workers)
+        index, count = _worker()
         return self.stream.split(index, count, epochs=epoch + 1)
+
+
+def _worker() -> tuple[int, int]:
+    """The number of this worker and how many there are."""
+    worker = get_worker_info()
+    return ALONE if worker is None else (worker.id, worker.num_workers)
+
+
+def _warn_of_ranks(stream: Stream) -> None:
+    ranks = distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+    if ranks > 1 and stream.shard == (0, 1):
+        warnings.warn(f"each of the {ranks} ranks reads all rows: give the stream shard=(rank, {ranks})", stacklevel=3)
 
 
 def _tensors(batch: tuple[Any, ...]) -> tuple[Tensor | None, ...]:

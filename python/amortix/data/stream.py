@@ -106,6 +106,12 @@ class Stream:
         return self.table.columns if self.encoder is None else self.encoder.columns
 
     @property
+    def shard(self) -> tuple[int, int]:
+        """Which shard this is, and of how many."""
+        index, count = self._settings["shard"]
+        return index, count
+
+    @property
     def rows(self) -> int:
         """Rows of one epoch, in this shard and part; counted at the first use."""
         if self._rows is None:
@@ -130,7 +136,7 @@ class Stream:
         """
         whole("index", index, 0, whole("count", count, 1) - 1)
         same = {name: value for name, value in self._settings.items() if name not in ("shard", "order")}
-        own, of = self._settings["shard"]
+        own, of = self.shard
         return Stream(
             self.table,
             shard=(own * count + index, of * count),

@@ -88,12 +88,13 @@ class TableSummary:
         Raises:
             ConfigError: a setting is out of range, or a category is no column of numbers.
             SourceError: a number is infinite or beyond ±1e140, or a weight is below 0 or missing; its column and row
-                are named.
+                are named. Or the target is among the features, or one of them comes twice.
         """
         index, count = (whole("shard", number, 0) for number in shard)
         if index >= count:
             raise ConfigError(f"`shard` must be (index, count) with index < count, not {shard}")
         source, features, target = table.origin
+        _check_features(source.columns, features, target)
         columns = features if target is None or table.classes is not None else [*features, target]
         kinds = kinds_of(table, columns, tuple(categories))
         if target is not None and table.target_kind == "label" and table.target in kinds:
@@ -172,6 +173,15 @@ class TableSummary:
             return cls(**plain, inner=inner)
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
             raise FormatError(f"the saved summary is damaged ({error}): summarise the table again") from None
+
+
+def _check_features(names: Sequence[str], features: Sequence[int], target: int | None) -> None:
+    """Refuse a column that would be summarised twice."""
+    if target in features:
+        raise SourceError(f"target {names[target or 0]!r} is among the feature columns too: leave it out of `columns`")
+    twice = next((feature for place, feature in enumerate(features) if feature in features[:place]), None)
+    if twice is not None:
+        raise SourceError(f"column {names[twice]!r} is listed twice among the feature columns: list it once")
 
 
 def _weighing(table: Table, weight: str) -> int:

@@ -6,7 +6,8 @@
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::slice;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,41 +29,79 @@ const ROWS: usize = 10_000;
 
 #[test]
 fn damaged_files_never_panic() {
-    fuzz(&["t.csv", "q.csv", "t.parquet"]);
+    fuzz_files(&["t.csv", "q.csv", "t.parquet"]);
 }
 
 #[test]
 fn damaged_arrow_files_never_panic() {
-    fuzz(&["t.arrow", "lz4.arrow", "zstd.arrow"]);
+    fuzz_files(&["t.arrow", "lz4.arrow", "zstd.arrow"]);
 }
 
-fn fuzz(names: &[&str]) {
-    let seconds = setting("AMORTIX_FUZZ_SECONDS", 1.0);
-    let seed = setting("AMORTIX_FUZZ_SEED", 0);
-    println!("AMORTIX_FUZZ_SEED={seed}");
+/// Two files in folders of names that are damaged: both alike, each in its own way, or with one file damaged too.
+#[test]
+fn damaged_names_of_folders_never_panic() {
+    const NAMES: [&[&str]; 2] = [
+        &["year=2024", "city=Troms%C3%B8", "share=-1.5e-3"],
+        &["year=-7", "city=__HIVE_DEFAULT_PARTITION__", "share=2"],
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let paths = ["t.csv", "u.csv"].map(|name| folder.path().join(name));
+    paths.iter().for_each(|path| write(path));
+    let folders = NAMES.map(|names| names.iter().map(|name| (*name).to_string()).collect::<Vec<_>>());
+    assert_eq!(read(&paths, &folders), Ok(600));
+    let whole = fs::read(&paths[1]).unwrap();
+    fuzz(0, |key| {
+        let way = key.draws().integer(0, 2);
+        let damaged = |(file, names): (usize, &Vec<String>)| {
+            let key = key.child(1, if way == 0 { 0 } else { file as u64 });
+            let place = key.draws().integer(0, names.len() - 1);
+            let mut names = names.clone();
+            let name = mutated(names[place].clone().into_bytes(), key.child(2, 0));
+            names[place] = String::from_utf8_lossy(&name).into_owned();
+            names
+        };
+        let folders: Vec<_> = folders.iter().enumerate().map(damaged).collect();
+        let content = if way == 2 { mutated(whole.clone(), key.child(3, 0)) } else { whole.clone() };
+        fs::write(&paths[1], content).unwrap();
+        (format!("{folders:?}"), catch_unwind(AssertUnwindSafe(|| read(&paths, &folders))))
+    });
+}
+
+fn fuzz_files(names: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
     let whole = names.iter().map(|name| {
         let path = folder.path().join(name);
         write(&path);
-        assert_eq!(read(&path), Ok(300), "{name}");
-        (name, fs::read(&path).unwrap())
+        assert_eq!(read(slice::from_ref(&path), &[vec![]]), Ok(300), "{name}");
+        (*name, fs::read(&path).unwrap())
     });
     let whole: Vec<_> = whole.collect();
+    let mut turns = whole.iter().cycle();
+    fuzz(whole.len() as u64, |key| {
+        let (name, content) = turns.next().unwrap();
+        let path = folder.path().join(format!("damaged-{name}"));
+        fs::write(&path, mutated(content.clone(), key)).unwrap();
+        ((*name).to_string(), catch_unwind(AssertUnwindSafe(|| read(&[path], &[vec![]]))))
+    });
+}
+
+/// Attempts with the keys of the steps, at least so many, until the time is over or one panics.
+fn fuzz(least: u64, mut attempt: impl FnMut(Key) -> (String, std::thread::Result<Result<usize>>)) {
+    let seconds = setting("AMORTIX_FUZZ_SECONDS", 1.0);
+    let seed = setting("AMORTIX_FUZZ_SEED", 0);
+    println!("AMORTIX_FUZZ_SEED={seed}");
     let until = Instant::now() + Duration::from_secs_f64(seconds);
     let mut failures = vec![];
-    let mut step = 0;
-    while failures.is_empty() && (step < whole.len() as u64 || Instant::now() < until) {
-        let (name, content) = &whole[step as usize % whole.len()];
-        let path = folder.path().join(format!("damaged-{name}"));
-        fs::write(&path, mutated(content.clone(), Key::new(seed).child(0, step))).unwrap();
-        match catch_unwind(AssertUnwindSafe(|| read(&path))) {
-            Ok(Err(Error::Internal(panic))) => failures.push(format!("{name}, step {step}: {panic}")),
-            Ok(_) => {}
-            Err(_) => failures.push(format!("{name}, step {step}: a panic came through")),
+    let (mut step, mut readable) = (0, 0);
+    while failures.is_empty() && (step < least || Instant::now() < until) {
+        match attempt(Key::new(seed).child(0, step)) {
+            (name, Ok(Err(Error::Internal(panic)))) => failures.push(format!("{name}, step {step}: {panic}")),
+            (_, Ok(found)) => readable += u64::from(found.is_ok()),
+            (name, Err(_)) => failures.push(format!("{name}, step {step}: a panic came through")),
         }
         step += 1;
     }
-    println!("{step} files");
+    println!("{step} files, {readable} of them read");
     assert!(failures.is_empty(), "AMORTIX_FUZZ_SEED={seed}: {failures:?}");
 }
 
@@ -129,9 +168,9 @@ fn write(path: &Path) {
     }
 }
 
-/// Open a file and read the first of its rows with every column of numbers as a feature; how many came.
-fn read(path: &Path) -> Result<usize> {
-    let table = Table::open(&[path.to_path_buf()], GO)?;
+/// Open files as one table and read the first of its rows with every column of numbers as a feature; how many came.
+fn read(paths: &[PathBuf], folders: &[Vec<String>]) -> Result<usize> {
+    let table = Table::open_in(paths, folders, GO)?;
     let features = table.columns().iter().enumerate();
     let features = features.filter(|(_, c)| matches!(c.kind, Kind::Number | Kind::Integer | Kind::Boolean));
     let features = features.map(|(column, _)| (column, Coding::Raw)).collect();

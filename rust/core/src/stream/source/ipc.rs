@@ -12,7 +12,7 @@ use crate::Result;
 use crate::error::guard_quietly;
 
 use super::blocks::Parts;
-use super::memory::columns;
+use super::memory::{columns, rest};
 use super::{Batches, Column, Counted, Source, Stamp, damaged, file};
 
 pub(super) struct Ipc {
@@ -44,8 +44,7 @@ impl Ipc {
         let (path, rows) = (self.path.clone(), self.groups[group]);
         let batches = reader.take(1).map(move |batch| {
             let batch = batch.map_err(|e| damaged(&path, e))?;
-            let skip = (skip as usize).min(batch.num_rows());
-            Ok(batch.slice(skip, batch.num_rows() - skip).columns().to_vec())
+            Ok(rest(&batch, skip).columns().to_vec())
         });
         Ok(Box::new(Counted::new(batches, &self.path, rows.saturating_sub(skip))))
     }

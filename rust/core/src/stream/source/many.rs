@@ -8,7 +8,7 @@ use arrow_array::ArrayRef;
 use crate::{Error, Result};
 
 use super::partitions::Partitions;
-use super::{BATCH_ROWS, Batches, Column, Source};
+use super::{BATCH_ROWS, Batches, Column, Kind, Source};
 
 pub(super) struct Many {
     sources: Vec<Arc<dyn Source>>,
@@ -20,31 +20,17 @@ pub(super) struct Many {
 }
 
 impl Many {
-    /// One table of several, whose columns must have the same names and kinds.
+    /// One table of several, whose columns must have the same names and kinds; numbers may be whole in some of them.
     pub(super) fn new(
         paths: &[PathBuf],
         sources: Vec<Arc<dyn Source>>,
         partitions: Partitions,
     ) -> Result<Self> {
+        let mut columns = sources[0].columns().to_vec();
         for (path, source) in paths.iter().zip(&sources).skip(1) {
-            let pairs = sources[0].columns().iter().zip(source.columns());
-            let odd = pairs.into_iter().find(|(first, other)| first != other);
-            let (first, path) = (paths[0].display(), path.display());
-            if let Some((expected, found)) = odd {
-                return Err(Error::Source(format!(
-                    "{path} has the column {:?} of {} where {first} has {:?} of {}: files of one table need the same columns",
-                    found.name, found.kind, expected.name, expected.kind
-                )));
-            }
-            if source.columns().len() != sources[0].columns().len() {
-                return Err(Error::Source(format!(
-                    "{path} has {} columns, but {first} has {}: files of one table need the same columns",
-                    source.columns().len(),
-                    sources[0].columns().len()
-                )));
-            }
+            widen(&mut columns, source.columns(), path, &paths[0])?;
         }
-        let columns = with_keys(&paths[0], sources[0].columns(), partitions.columns())?;
+        let columns = with_keys(&paths[0], &columns, partitions.columns())?;
         let groups = sources.iter().flat_map(|source| source.groups().to_vec()).collect();
         let homes = sources.iter().enumerate();
         let homes =
@@ -58,6 +44,33 @@ impl Many {
         arrays.extend(keys.iter().map(|&key| self.partitions.array(file, key, rows)));
         arrays
     }
+}
+
+/// Let columns hold what those of one more file hold: in text, numbers without a fraction look like whole ones.
+fn widen(columns: &mut [Column], more: &[Column], path: &Path, first: &Path) -> Result<()> {
+    let (path, first) = (path.display(), first.display());
+    for (column, other) in columns.iter_mut().zip(more) {
+        match (&column.kind, &other.kind) {
+            _ if column == other => {}
+            (Kind::Integer, Kind::Number) | (Kind::Number, Kind::Integer) if column.name == other.name => {
+                column.kind = Kind::Number;
+            }
+            _ => {
+                return Err(Error::Source(format!(
+                    "{path} has the column {:?} of {} where {first} has {:?} of {}: files of one table need the same columns",
+                    other.name, other.kind, column.name, column.kind
+                )));
+            }
+        }
+    }
+    if more.len() != columns.len() {
+        return Err(Error::Source(format!(
+            "{path} has {} columns, but {first} has {}: files of one table need the same columns",
+            more.len(),
+            columns.len()
+        )));
+    }
+    Ok(())
 }
 
 /// The columns of files and of their folders, which must not have the same names.

@@ -32,6 +32,12 @@ pub(super) fn columns(schema: &Schema) -> Vec<Column> {
     columns.map(|f| Column { name: f.name().clone(), kind: kind(f.data_type()) }).collect()
 }
 
+/// A batch from row `skip` on.
+pub(super) fn rest(batch: &RecordBatch, skip: u64) -> RecordBatch {
+    let skip = (skip as usize).min(batch.num_rows());
+    batch.slice(skip, batch.num_rows() - skip)
+}
+
 impl Source for Memory {
     fn columns(&self) -> &[Column] {
         &self.columns
@@ -46,9 +52,7 @@ impl Source for Memory {
     }
 
     fn read(self: Arc<Self>, group: usize, columns: &[usize], skip: u64) -> Result<Batches> {
-        let batch = &self.batches[group];
-        let skip = (skip as usize).min(batch.num_rows());
-        let rest = batch.slice(skip, batch.num_rows() - skip);
+        let rest = rest(&self.batches[group], skip);
         let arrays = columns.iter().map(|&column| Arc::clone(rest.column(column))).collect();
         Ok(Box::new(std::iter::once(Ok(arrays))))
     }
