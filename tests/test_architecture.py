@@ -50,6 +50,8 @@ DIRECTIONS = {
         "adapt plan track model budget forecasts pretrained",
         "errors data batch learner checkpoint tabular files",
     ),
+    "language": ("language", "errors batch contracts learner files"),
+    "experiments": ("experiments", "errors data batch learner tabular files adaptation language"),
     "output": ("report plot task_plot views", "errors data tabular files adaptation"),
     "program": ("cli commands options demo __main__", "core errors data checkpoint meta files adaptation output"),
 }
