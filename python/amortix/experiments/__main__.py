@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 from amortix.errors import AmortixError
-from amortix.experiments import sinusoid
+from amortix.experiments import omniglot, sinusoid
 from amortix.experiments.harness import run, table
 
-EXPERIMENTS = {"sinusoid": sinusoid.EXPERIMENT}
+EXPERIMENTS = {"omniglot": omniglot.EXPERIMENT, "sinusoid": sinusoid.EXPERIMENT}
 
 
 def main(arguments: list[str]) -> int:

@@ -5,10 +5,11 @@
 'parametric'
 """
 
+from amortix.methods.few_shot import FEW_SHOT
 from amortix.methods.meta import META
 from amortix.methods.method import Method
 
-METHODS: dict[str, Method] = META
+METHODS: dict[str, Method] = META | FEW_SHOT
 """By the name that recipes use: ``{"method": "maml", "task": "regression"}``."""
 
 __all__ = ["METHODS", "Method"]
