@@ -7,10 +7,16 @@ import sys
 from pathlib import Path
 
 from amortix.errors import AmortixError
-from amortix.experiments import omniglot, sinusoid
+from amortix.experiments import functions, images, linear, omniglot, sinusoid
 from amortix.experiments.harness import run, table
 
-EXPERIMENTS = {"omniglot": omniglot.EXPERIMENT, "sinusoid": sinusoid.EXPERIMENT}
+EXPERIMENTS = {
+    "functions": functions.EXPERIMENT,
+    "images": images.EXPERIMENT,
+    "linear": linear.EXPERIMENT,
+    "omniglot": omniglot.EXPERIMENT,
+    "sinusoid": sinusoid.EXPERIMENT,
+}
 
 
 def main(arguments: list[str]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,7 +12,7 @@ from amortix.evaluation import evaluate
 from amortix.learner import AbstractLearner
 from amortix.training import Recipe, Trainer
 
-_UNSEEN = 2**40  # tasks to evaluate on; those of training have small seeds
+UNSEEN = 2**40  # tasks to evaluate on; those of training have small seeds
 
 
 def trained(learner: Mapping[str, Any], seed: int, **recipe: Any) -> tuple[AbstractLearner, float]:
@@ -28,7 +29,7 @@ def trained(learner: Mapping[str, Any], seed: int, **recipe: Any) -> tuple[Abstr
     return trainer.learner.eval().requires_grad_(False), trainer.seconds
 
 
-def errors(
+def curve(
     learner: AbstractLearner,
     family: Mapping[str, Any],
     seed: int,
@@ -37,11 +38,11 @@ def errors(
     tasks: int,
     batch: int,
     points: int = 64,
-) -> dict[int, float]:
-    """Mean excess risk on unseen tasks by the number of mini-batches."""
-    sampler = TaskSampler(family_from_dict(dict(family)), seed=_UNSEEN + seed)
+) -> dict[int, tuple[float, float]]:
+    """Mean excess risk on unseen tasks by the number of mini-batches: the learner's, and the oracle's (NaN without)."""
+    sampler = TaskSampler(family_from_dict(dict(family)), seed=UNSEEN + seed)
     found = evaluate(learner, sampler, steps=steps, tasks=tasks, batch=batch, points=points)
-    return {row["step"]: row["excess"] for row in found}
+    return {row["step"]: (row["excess"], row["oracle"] or math.nan) for row in found}
 
 
 class Clock:
@@ -51,4 +52,5 @@ class Clock:
         self._start = time.perf_counter()
 
     def __call__(self) -> float:
+        """Seconds so far."""
         return time.perf_counter() - self._start

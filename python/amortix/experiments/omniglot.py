@@ -1,8 +1,8 @@
 """Omniglot: new characters from one or five drawings each, five at a time, of alphabets that training never saw.
 
 The two small background sets: 242 characters of 8 alphabets, 20 drawings each, 28 × 28. Sanskrit and Tagalog (59
-characters) are held out; the other 183, turned by 0, 90, 180 and 270 degrees, make 732 classes to train on, each episode
-distorted by a random similarity. The published splits have 1,200 characters to train on and 423 to test.
+characters) are held out; the other 183, turned by 0, 90, 180 and 270 degrees, make 732 classes to train on, with every
+drawing distorted by a random similarity. The published splits have 1,200 characters to train on and 423 to test.
 
 References:
     Lake, Salakhutdinov and Tenenbaum, Science 350 (2015); Snell, Swersky and Zemel, NIPS 2017.

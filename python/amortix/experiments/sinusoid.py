@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from amortix.experiments.harness import Cell, Experiment
-from amortix.experiments.meta import errors, trained
+from amortix.experiments.meta import curve, trained
 
 _SHOTS, _STEPS = 10, 5
 _METHODS = {
@@ -37,8 +37,8 @@ def measure(cell: Cell, seed: int) -> dict[str, float]:
     sizes = {"tasks": 25, "slots": 100, "points": 20, "batch": [_SHOTS, _SHOTS], "horizon": [1, 1], "rate": 3e-3}
     fitted, seconds = trained(learner, seed, families=[family], iterations=cell["iterations"], **sizes)
     # A second mini-batch has other points: one of them repeated would be the protocol's ten steps.
-    found = errors(fitted, family, seed, steps=[1], tasks=cell["tasks"], batch=_SHOTS, points=100)
-    return {"error after 5 steps": found[1], "seconds of training": seconds}
+    found = curve(fitted, family, seed, steps=[1], tasks=cell["tasks"], batch=_SHOTS, points=100)
+    return {"error after 5 steps": found[1][0], "seconds of training": seconds}
 
 
 EXPERIMENT = Experiment("Error of a sinusoid after five steps on ten points", cells, measure)
