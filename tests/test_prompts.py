@@ -237,7 +237,7 @@ def test_a_learner_is_made_anew_from_its_settings_and_checkpoint(construct, tmp_
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("latent", ["prompt", "prefix"])
+@pytest.mark.parametrize("latent", ["soft", "prefix"])
 def test_a_real_model_learns_newsgroups_from_a_stream(latent):
     for needed in (datasets.SMOLLM2, datasets.NEWSGROUPS_TRAIN, datasets.NEWSGROUPS_TEST):
         if not needed.path.is_file():

@@ -46,7 +46,7 @@ GROUPS = {
 
 SENTENCE = "The following is a post about cars, hockey, medicine, space or graphics.\n"
 ENDING = " Topic:"
-TUNINGS = {"prompt": prompt_tuning, "prefix": prefix_tuning}
+TUNINGS = {"soft": prompt_tuning, "prefix": prefix_tuning}
 
 Rows = tuple[NDArray[np.float32], NDArray[np.int64]]
 
@@ -85,17 +85,16 @@ class Bench:
         words = tokenizer()
         verbalisers = [_one_token(words, word) for word in GROUPS.values()]
         config = {"model": SMOLLM2.name, "verbalisers": verbalisers, "start": words(SENTENCE).input_ids, "rate": rate}
-        method = {"method": f"{latent}-tuning", "task": "classification"}
-        return cls(TUNINGS[latent](**config), method | config, words)
+        construct = TUNINGS[latent]
+        method = {"method": construct.__name__.replace("_", "-"), "task": "classification"}
+        return cls(construct(**config), method | config, words)
 
 
 def main(arguments: list[str]) -> None:
     """Run what the command line asks for; a JSON object for each seed, skipping those that ``--out`` has."""
     parser = argparse.ArgumentParser(prog="python -m amortix.experiments prompt", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="few posts: about a minute")
-    parser.add_argument(
-        "--latent", choices=list(TUNINGS), default="prompt", help="soft prompt, or prefix in every layer"
-    )
+    parser.add_argument("--latent", choices=list(TUNINGS), default="soft", help="soft prompt, or prefix in every layer")
     parser.add_argument("--rate", type=float, default=0.002, help="learning rate of Adam")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="which posts, and their order")
     parser.add_argument("--out", type=Path, help="file that results are added to, an object a line")
@@ -112,9 +111,8 @@ def main(arguments: list[str]) -> None:
             continue
         seed = key[-1]
         found = run(bench, sizes, seed)
-        head = {"name": f"{asked.latent}-tuning", "latent": asked.latent, "quick": asked.quick, "rate": asked.rate}
-        command = f"python -m amortix.experiments prompt {' '.join(arguments)}".strip()
-        line = json.dumps(head | {"seed": seed} | found | _provenance(command, asked.commit))
+        head = {"name": f"prompt-{asked.latent}", "latent": asked.latent, "quick": asked.quick, "rate": asked.rate}
+        line = json.dumps(head | {"seed": seed} | found | _provenance(head | {"seed": seed}, asked.commit))
         print(line, flush=True)
         if asked.out is not None:
             with asked.out.open("a") as file:
@@ -200,9 +198,10 @@ def _done(path: Path | None) -> set[tuple[str, bool, float, int]]:
     return {(one["latent"], one["quick"], one["rate"], one["seed"]) for one in lines}
 
 
-def _provenance(command: str, commit: str | None) -> dict[str, Any]:
+def _provenance(of: dict[str, Any], commit: str | None) -> dict[str, Any]:
+    options = f"--latent {of['latent']} --rate {of['rate']} --seeds {of['seed']}" + " --quick" * of["quick"]
     return {
-        "command": command,
+        "command": f"python -m amortix.experiments prompt {options}",
         "commit": commit,
         "processor": platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
