@@ -9,15 +9,17 @@ import torch
 import torch.nn.functional as F
 
 import tiny_language as tiny
-from amortix import datasets, testing
+from amortix import checkpoint, datasets, testing
 from amortix.adapt import Adaptation
 from amortix.batch import Batch, State, own
 from amortix.data import Table, TableEncoder
 from amortix.data.encoder import EncoderSettings
-from amortix.errors import ArrayError, LearnerError
+from amortix.errors import ArrayError, ConfigError, LearnerError
+from amortix.experiments import prompt
 from amortix.language import tokens
 from amortix.language.frozen import token_ids
 from amortix.language.latents import SoftPrompt
+from amortix.language.tuning import prefix_tuning, prompt_tuning
 from amortix.language.updates import Adam, Descent
 from amortix.plan import Settings
 from amortix.pretrained import Pretrained
@@ -214,20 +216,34 @@ def test_what_does_not_fit_is_named():
         type(learner)(learner.frozen, SoftPrompt(), Adam(0.1), torch.zeros(4, 31))
 
 
-@pytest.mark.slow
-@both_latents
-def test_a_real_model_learns_newsgroups_from_a_stream(latent):
-    from amortix.experiments import prompt
-    from amortix.language.library import language_model
+@pytest.mark.parametrize("construct", [prompt_tuning, prefix_tuning])
+def test_a_learner_is_made_anew_from_its_settings_and_checkpoint(construct, tmp_path):
+    tiny.model().save_pretrained(tmp_path / "model")
+    settings = {"model": str(tmp_path / "model"), "verbalisers": [0, 1, 2], "start": [5, 9, 3], "rate": 0.05}
+    learner = construct(**settings)
+    with torch.no_grad():
+        learner.initial.mul_(1.5)
+    checkpoint.save_learner(learner, settings, tmp_path / "l.safetensors", {})
+    assert (tmp_path / "l.safetensors").stat().st_size < 10_000
+    config, tensors = checkpoint.read(tmp_path / "l.safetensors")
+    again = construct(**config)
+    again.load_state_dict(tensors)
+    x, y = tiny.texts(8)
+    batch = Batch(x[None], y[None])
+    found, expected = (one.predict(one.step(one.init(1, 7, 3), batch), batch.x).mean for one in (again, learner))
+    assert torch.equal(found, expected)
+    with pytest.raises(ConfigError, match="not for regression"):
+        construct("regression", **settings)
 
+
+@pytest.mark.slow
+@pytest.mark.parametrize("latent", ["soft", "prefix"])
+def test_a_real_model_learns_newsgroups_from_a_stream(latent):
     for needed in (datasets.SMOLLM2, datasets.NEWSGROUPS_TRAIN, datasets.NEWSGROUPS_TEST):
         if not needed.path.is_file():
             pytest.skip(f"{needed.path} is not there: python -m amortix.experiments prompt --quick fetches it")
     pytest.importorskip("gguf", reason="language models need amortix[llm]")
-    model, tokenizer = language_model()
-    words = [prompt._one_token(tokenizer, word) for word in prompt.GROUPS.values()]
-    frozen = prompt.FrozenModel.of(model, words)
-    found = prompt.run(frozen, tokenizer, latent, Adam(0.002), prompt.QUICK, seed=0)
+    found = prompt.run(prompt.Bench.of(latent, 0.002), prompt.QUICK, seed=0)
     assert found["batches"] >= 9
     assert found["after"]["log_loss"] < found["before"]["log_loss"]
     assert found["after"]["accuracy"] > found["before"]["accuracy"]

@@ -25,13 +25,12 @@ from amortix.adapt import Adaptation
 from amortix.batch import own
 from amortix.data import Table, TableEncoder
 from amortix.data.encoder import EncoderSettings
+from amortix.datasets import SMOLLM2
 from amortix.errors import ConfigError
-from amortix.language.frozen import FrozenModel
-from amortix.language.latents import AbstractLatent, Prefix, SoftPrompt
-from amortix.language.learner import PromptLearner
-from amortix.language.library import language_model, newsgroups
+from amortix.language.library import newsgroups, tokenizer
 from amortix.language.tokens import rows
-from amortix.language.updates import Adam
+from amortix.language.tuning import prefix_tuning, prompt_tuning
+from amortix.learner import AbstractLearner
 from amortix.metrics import measure
 from amortix.plan import Settings
 from amortix.pretrained import Pretrained
@@ -47,7 +46,7 @@ GROUPS = {
 
 SENTENCE = "The following is a post about cars, hockey, medicine, space or graphics.\n"
 ENDING = " Topic:"
-LATENTS: dict[str, AbstractLatent] = {"soft": SoftPrompt(), "prefix": Prefix()}
+TUNINGS = {"soft": prompt_tuning, "prefix": prefix_tuning}
 
 Rows = tuple[NDArray[np.float32], NDArray[np.int64]]
 
@@ -66,11 +65,36 @@ class Sizes:
 QUICK = Sizes(posts=16, tests=8, tokens=32, batch=8, holdout=0.1)
 
 
+@dataclass(frozen=True)
+class Bench:
+    """What all seeds share.
+
+    Attributes:
+        learner: the language model with its prompt at the sentence.
+        config: what it was made from.
+        tokenizer: of the model.
+    """
+
+    learner: AbstractLearner
+    config: dict[str, Any]
+    tokenizer: Any
+
+    @classmethod
+    def of(cls, latent: str, rate: float) -> Bench:
+        """Load the language model and set the prompt to the sentence."""
+        words = tokenizer()
+        verbalisers = [_one_token(words, word) for word in GROUPS.values()]
+        config = {"model": SMOLLM2.name, "verbalisers": verbalisers, "start": words(SENTENCE).input_ids, "rate": rate}
+        construct = TUNINGS[latent]
+        method = {"method": construct.__name__.replace("_", "-"), "task": "classification"}
+        return cls(construct(**config), method | config, words)
+
+
 def main(arguments: list[str]) -> None:
     """Run what the command line asks for; a JSON object for each seed, skipping those that ``--out`` has."""
     parser = argparse.ArgumentParser(prog="python -m amortix.experiments prompt", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="few posts: about a minute")
-    parser.add_argument("--latent", choices=list(LATENTS), default="soft", help="soft prompt, or prefix in every layer")
+    parser.add_argument("--latent", choices=list(TUNINGS), default="soft", help="soft prompt, or prefix in every layer")
     parser.add_argument("--rate", type=float, default=0.002, help="learning rate of Adam")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="which posts, and their order")
     parser.add_argument("--out", type=Path, help="file that results are added to, an object a line")
@@ -81,36 +105,29 @@ def main(arguments: list[str]) -> None:
     wanted = [(asked.latent, asked.quick, asked.rate, seed) for seed in asked.seeds]
     if all(key in done for key in wanted):
         return
-    model, tokenizer = language_model()
-    words = [_one_token(tokenizer, word) for word in GROUPS.values()]
-    frozen = FrozenModel.of(model, words)
+    bench = Bench.of(asked.latent, asked.rate)
     for key in wanted:
         if key in done:
             continue
         seed = key[-1]
-        found = run(frozen, tokenizer, LATENTS[asked.latent], Adam(asked.rate), sizes, seed)
+        found = run(bench, sizes, seed)
         head = {"name": f"prompt-{asked.latent}", "latent": asked.latent, "quick": asked.quick, "rate": asked.rate}
-        command = f"python -m amortix.experiments prompt {' '.join(arguments)}".strip()
-        line = json.dumps(head | {"seed": seed} | found | _provenance(command, asked.commit))
+        line = json.dumps(head | {"seed": seed} | found | _provenance(head | {"seed": seed}, asked.commit))
         print(line, flush=True)
         if asked.out is not None:
             with asked.out.open("a") as file:
                 file.write(line + "\n")
 
 
-def run(
-    frozen: FrozenModel, tokenizer: Any, latent: AbstractLatent, update: Adam, sizes: Sizes, seed: int
-) -> dict[str, Any]:
+def run(bench: Bench, sizes: Sizes, seed: int) -> dict[str, Any]:
     """Adapt once; accuracy on the test posts before and after, and what it took."""
     started = time.perf_counter()
-    fit_x, fit_y = _posts(tokenizer, "train", sizes.posts, sizes.tokens, seed)
-    test_x, test_y = _posts(tokenizer, "test", sizes.tests, sizes.tokens, seed)
-    initial = latent.of_text(frozen, torch.tensor(tokenizer(SENTENCE).input_ids))
-    learner = PromptLearner(frozen, latent, update, initial)
-    table = Table.open((fit_x, fit_y))
+    fit_x, fit_y = _posts(bench.tokenizer, "train", sizes.posts, sizes.tokens, seed)
+    test_x, test_y = _posts(bench.tokenizer, "test", sizes.tests, sizes.tokens, seed)
+    learner, table = bench.learner, Table.open((fit_x, fit_y))
     adaptation = Adaptation.start(
         table,
-        [Pretrained(learner, {"regime": "explicit", "task": "classification"})],
+        [Pretrained(learner, bench.config)],
         Settings(batch=sizes.batch, seed=seed, holdout=sizes.holdout),
         task="classification",
         encoder=TableEncoder.fit(table, EncoderSettings(scale="none")),
@@ -181,9 +198,10 @@ def _done(path: Path | None) -> set[tuple[str, bool, float, int]]:
     return {(one["latent"], one["quick"], one["rate"], one["seed"]) for one in lines}
 
 
-def _provenance(command: str, commit: str | None) -> dict[str, Any]:
+def _provenance(of: dict[str, Any], commit: str | None) -> dict[str, Any]:
+    options = f"--latent {of['latent']} --rate {of['rate']} --seeds {of['seed']}" + " --quick" * of["quick"]
     return {
-        "command": command,
+        "command": f"python -m amortix.experiments prompt {options}",
         "commit": commit,
         "processor": platform.processor() or platform.machine(),
         "cores": os.cpu_count(),

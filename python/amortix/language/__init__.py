@@ -4,6 +4,7 @@
 - `latents`: what a prompt is made of: embeddings before the text, or keys and values in every layer.
 - `updates`: how the gradient of a mini-batch moves it.
 - `learner`: the three together, under the contract of every learner.
+- `tuning`: such learners from plain settings.
 - `tokens`: texts as rows of numbers.
-- `library`: the language model and the texts that the experiment fetches.
+- `library`: language models from files, and the texts that the experiment fetches.
 """

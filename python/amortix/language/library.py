@@ -10,21 +10,39 @@ from amortix import datasets
 from amortix.errors import ConfigError
 
 
-def language_model() -> tuple[Any, Any]:
-    """SmolLM2-135M-Instruct and its tokenizer: weights of four bits, dequantised to float32.
+def causal_model(name: str) -> Any:
+    """A causal language model in float32.
+
+    Args:
+        name: ``"smollm2-135m-instruct"``, whose weights of four bits are dequantised; or a folder that
+            ``save_pretrained`` of transformers wrote, with weights in safetensors.
 
     Raises:
         ConfigError: transformers or gguf is not installed.
         SourceError: the file could not be downloaded.
+        OSError: there is no such folder.
     """
+    transformers = _transformers()
+    if name != datasets.SMOLLM2.name:
+        options = {"local_files_only": True, "use_safetensors": True}
+        return transformers.AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32, **options)
+    path = datasets.fetch(name)
+    return transformers.AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
+
+
+def tokenizer() -> Any:
+    """The tokenizer of SmolLM2-135M-Instruct; errors as in `causal_model`."""
+    transformers, path = _transformers(), datasets.fetch(datasets.SMOLLM2.name)
+    return transformers.AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+
+
+def _transformers() -> Any:
     try:
-        import gguf  # noqa: F401 (transformers needs it here, and says so in many lines)
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        import gguf  # noqa: F401 (without it transformers fails late, in many lines)
+        import transformers
     except ImportError as error:
         raise ConfigError(f"a language model needs {error.name}: pip install 'amortix[llm]'") from None
-    path = datasets.fetch(datasets.SMOLLM2.name)
-    model = AutoModelForCausalLM.from_pretrained(str(path.parent), gguf_file=path.name, dtype=torch.float32)
-    return model, AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name)
+    return transformers
 
 
 def newsgroups(part: str, groups: tuple[str, ...], words: int = 10) -> dict[str, list[str]]:
