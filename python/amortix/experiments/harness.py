@@ -17,8 +17,8 @@ import torch
 Cell = dict[str, Any]
 """The settings of one row of an experiment's table, fit for JSON; ``"name"`` is how the table calls it."""
 
-#: 97.5 % quantiles of Student's t by degrees of freedom 1, 2, ...; beyond the last the normal's is close enough.
-_STUDENT = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)
+#: 97.5 % quantiles of Student's t by degrees of freedom 1, 2, ...; beyond the last, that of the normal.
+_STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,8 @@ def run(
     for index, (cell, seed) in enumerate(wanted, 1):
         if (line := known.get(_key(cell, seed))) is None:
             measured = {k: float(v) for k, v in experiment.measure(cell, seed).items()}
-            line = {"experiment": name, "cell": cell, "seed": seed, "quick": quick, "measured": measured}
-            line |= _provenance(command, commit)
+            line = {"experiment": name, "name": cell["name"], "seed": seed, "quick": quick, "measured": measured}
+            line |= {"cell": cell} | _provenance(command, commit)
             if out is not None:
                 out.parent.mkdir(parents=True, exist_ok=True)
                 with out.open("a") as file:
@@ -95,7 +95,7 @@ def table(results: Sequence[dict[str, Any]]) -> str:
     names = list(dict.fromkeys(k for one in results for k in one["measured"]))
     rows: dict[str, list[dict[str, float]]] = {}
     for one in results:
-        rows.setdefault(one["cell"]["name"], []).append(one["measured"])
+        rows.setdefault(one["name"], []).append(one["measured"])
     lines = ["| | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
     for name, measured in rows.items():
         cells = [_interval([one[k] for one in measured if k in one]) for k in names]
