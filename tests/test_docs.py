@@ -18,6 +18,7 @@ from amortix.cli import app
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
+PAGES = {path.name: path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
 MODULES = sorted(m.name for m in pkgutil.walk_packages(amortix.__path__, "amortix.") if m.name != "amortix._core")
 OPTIONS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 
@@ -34,12 +35,13 @@ def tracked() -> list[Path]:
     return [ROOT / name for name in listed.split("\0") if name and (ROOT / name).exists()]
 
 
-def test_readme_examples_run(tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", PAGES)
+def test_examples_run(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    examples = blocks(README, "python")
-    assert examples, "README has no Python example"
+    examples = blocks(PAGES[name], "python")
+    assert examples, f"{name} has no Python example"
     for example in examples:
-        exec(compile(example, "README.md", "exec"), {"__name__": "readme"})
+        exec(compile(example, name, "exec"), {"__name__": "readme"})
 
 
 @pytest.mark.parametrize("name", ["amortix", *MODULES])
@@ -104,7 +106,9 @@ def test_make_help_lists_every_target():
     assert rules == make_targets()
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "cuda/README.md", "benches/README.md"])
+@pytest.mark.parametrize(
+    "name", ["README.md", "CONTRIBUTING.md", "cuda/README.md", "benches/README.md", "docs/prompts.md"]
+)
 def test_commands_that_are_named_exist(name):
     text = (ROOT / name).read_text()
     code = "\n".join([*blocks(text, "[a-z]*"), *re.findall(r"`([^`\n]+)`", text)])
@@ -129,7 +133,7 @@ def test_commands_that_are_named_exist(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "cuda/README.md", "benches/README.md"]
+    "name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "cuda/README.md", "benches/README.md", "docs/prompts.md"]
 )
 def test_paths_that_are_named_exist(name):
     """Links, and code spans that look like paths of this repository, ``<name>`` standing for anything."""
@@ -179,9 +183,10 @@ def test_tracked_files_name_no_machine():
 
 
 def results_tables() -> list[tuple[str, list[str]]]:
-    """README's measured tables: the results file of each, and its lines below the heading."""
+    """The pages' measured tables: the results file of each, and its lines below the heading."""
     pattern = r"<!-- results: (\S+) -->\n+((?:\|.*\n?)+)"
-    return [(name, table.strip().splitlines()[2:]) for name, table in re.findall(pattern, README)]
+    tables = [found for page in PAGES.values() for found in re.findall(pattern, page)]
+    return [(name, table.strip().splitlines()[2:]) for name, table in tables]
 
 
 def numbers_in(value: object) -> list[float]:
@@ -200,14 +205,14 @@ def as_printed(number: float, like: str) -> str:
     return f"{number:.{decimals}f}"
 
 
-def test_readme_numbers_come_from_results():
+def test_printed_numbers_come_from_results():
     """Every number of a row is one of the entries of the results file that its first cell names.
 
     The file is a JSON list of objects, or lines of one object each. The first cell of a row is the ``name`` or
     the ``regime`` of one or more entries; numbers match at the precision that is printed.
     """
     tables = results_tables()
-    assert tables, "README has no measured table with its results file"
+    assert len(tables) >= 3, "a page has lost its measured table with its results file"
     for name, rows in tables:
         path = ROOT / name
         assert path in tracked(), f"{name} is not in the repository"
@@ -225,7 +230,7 @@ def test_readme_numbers_come_from_results():
             for number in printed:
                 plain = number.replace(",", "").replace("−", "-")
                 match = any(as_printed(value, plain) == as_printed(float(plain), plain) for value in known)
-                assert match, f"README says {number} for {label!r}, {name} does not"
+                assert match, f"a page says {number} for {label!r}, {name} does not"
 
 
 def test_no_number_beside_a_measured_unit_stands_outside_the_tables():

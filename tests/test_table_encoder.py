@@ -62,6 +62,13 @@ def test_booleans_are_zero_and_one():
     assert encoder.fields[0].kind == "boolean"
 
 
+def test_numbers_can_stay_as_they_are():
+    x = np.array([[7.0, 5.0, np.nan], [16_777_215.0, 5.0, 2.0]])
+    encoder = TableEncoder.fit(Table.open(x), EncoderSettings(scale="none"))
+    assert encoder.columns == ["0", "1", "2", "2 is missing"]
+    assert encoder.transform(x).tolist() == [[7, 5, 0, 1], [16_777_215, 5, 2, 0]]
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     hnp.arrays(
@@ -303,7 +310,7 @@ def test_a_target_of_numbers_is_a_number_or_a_class():
 def test_a_saved_encoder_is_the_encoder(tmp_path):
     x = numbers()
     table = Table.open((x, np.where(x[:, 0] > 5, "ü", "n")))
-    for scale in ("standard", "normal"):
+    for scale in ("standard", "normal", "none"):
         encoder = TableEncoder.fit(table, EncoderSettings(scale=scale, categories=("2",), levels=3))
         encoder.save(tmp_path / "e.json")
         again = TableEncoder.load(tmp_path / "e.json")

@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from amortix import regimes
+from amortix import methods, regimes
 from amortix.errors import ConfigError, FormatError
 from amortix.learner import AbstractLearner
 
@@ -33,21 +33,26 @@ _REGIMES: dict[str, Callable[..., AbstractLearner]] = {
 
 
 def build(config: Mapping[str, Any]) -> AbstractLearner:
-    """Construct an untrained learner from ``{"regime": ..., "task": ..., **arguments}``.
+    """Construct an untrained learner from ``{"regime": ..., "task": ..., **arguments}``, or ``"method"``.
+
+    Args:
+        config: ``regime`` names one of the three regimes, ``method`` one of `amortix.methods.METHODS` instead.
 
     Raises:
-        ConfigError: an unknown regime, task or argument.
+        ConfigError: an unknown regime, method, task or argument.
     """
     arguments = dict(config)
-    regime = arguments.pop("regime", None)
-    if regime not in _REGIMES:
-        raise ConfigError(f"unknown regime {regime!r}: choose one of {', '.join(_REGIMES)}")
+    kind = "method" if "method" in arguments else "regime"
+    known = {name: method.construct for name, method in methods.METHODS.items()} if kind == "method" else _REGIMES
+    name = arguments.pop(kind, None)
+    if name not in known:
+        raise ConfigError(f"unknown {kind} {name!r}: choose one of {', '.join(known)}")
     if arguments.get("task") not in ("regression", "classification"):
         raise ConfigError(f"unknown task {arguments.get('task')!r}: choose regression or classification")
     try:
-        return _REGIMES[regime](**arguments)
+        return known[name](**arguments)
     except TypeError as error:
-        raise ConfigError(f"the {regime} learner does not take these settings: {error}") from None
+        raise ConfigError(f"the {name} learner does not take these settings: {error}") from None
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""The contracts of the three learned pieces: predictor f, adapter g, refiner r.
+"""The contracts of the learned pieces: predictor f, adapter g with its start and update, refiner r.
 
 Implementations know these contracts and not each other; `amortix.regimes` composes them.
 """
@@ -6,19 +6,57 @@ Implementations know these contracts and not each other; `amortix.regimes` compo
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from amortix.batch import Batch, Prediction, State
+from amortix.layout import Layout
 
 #: Columns that learners take by default. Nothing is trained for their number: a wide table costs time and memory.
 MAX_FEATURES = 256
 
+#: Classes that learners take by default.
+MAX_OUTPUTS = 10
+
 
 class AbstractPredictor(nn.Module, abc.ABC):
-    """f(x, θ) = φ(x; latent)ᵀ θ."""
+    """f(x, θ) with the parameters θ ``[T, P]`` of every task in one flat row.
+
+    Args:
+        max_features: the largest D.
+        max_outputs: the largest O.
+    """
+
+    def __init__(self, max_features: int = MAX_FEATURES, max_outputs: int = MAX_OUTPUTS):
+        super().__init__()
+        self.max_features = max_features
+        self.max_outputs = max_outputs
+
+    @abc.abstractmethod
+    def blocks(self, features: int, outputs: int) -> dict[str, tuple[int, ...]]:
+        """The blocks of θ in their order, by name. A block of a smaller f is the beginning, along every axis, of a
+        larger one's."""
+
+    @abc.abstractmethod
+    def initial(self) -> Tensor:
+        """θ of the largest f before anything is learned, ``[P]``; drawn from torch's generator."""
+
+    @abc.abstractmethod
+    def forward(self, x: Tensor, value: Tensor, layout: Layout) -> Tensor:
+        """Outputs ``[T, M, O]`` at ``x`` ``[T, M, D]`` with θ = ``value`` ``[T, P]``, cut by ``layout``."""
+
+    def layout(self, features: int, outputs: int) -> Layout:
+        """How θ for D columns and O outputs is cut into blocks."""
+        largest = self.blocks(self.max_features, self.max_outputs)
+        return Layout(self.blocks(features, outputs), largest)
+
+
+class AbstractFeaturePredictor(AbstractPredictor, abc.ABC):
+    """f(x, θ) = φ(x; latent)ᵀ θ: the predictors that are linear in θ, whose head has closed forms."""
 
     @property
     @abc.abstractmethod
@@ -27,32 +65,67 @@ class AbstractPredictor(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def group(self, features: int) -> Tensor:
-        """The group of each of the P features for D = ``features`` input columns, ``[P]`` int64."""
+        """The group of each of the Q features for D = ``features`` input columns, ``[Q]`` int64."""
 
     @abc.abstractmethod
     def features(self, x: Tensor, relevance: Tensor | None = None) -> Tensor:
-        """φ, ``[T, M, P]``.
+        """φ, ``[T, M, Q]``.
 
         Args:
             x: ``[T, M, D]``.
             relevance: the latent of the kernel, log ρ ``[T, D]``, for predictors that take one.
         """
 
+    def initial(self) -> Tensor:
+        """Zero: a head over features needs no symmetry broken."""
+        return torch.zeros(self.layout(self.max_features, self.max_outputs).size)
 
-class AbstractAdapter(nn.Module, abc.ABC):
+    def forward(self, x: Tensor, value: Tensor, layout: Layout) -> Tensor:
+        """φ(x)ᵀ θ; the blocks one below the other are θ ``[Q, O]``."""
+        features = self.features(x)
+        return features @ value.unflatten(1, (features.shape[2], -1))
+
+
+F = TypeVar("F", bound=AbstractPredictor)
+"""The predictors that an adapter can adapt."""
+
+
+class AbstractAdapter(nn.Module, abc.ABC, Generic[F]):
     """The learned update h of arXiv 2510.11471, equation 2, with its memory and its readout."""
 
     @abc.abstractmethod
-    def init(self, tasks: int, features: int, outputs: int, predictor: AbstractPredictor) -> State:
+    def init(self, tasks: int, features: int, outputs: int, predictor: F) -> State:
         """The state of T tasks before any data."""
 
     @abc.abstractmethod
-    def step(self, state: State, batch: Batch, predictor: AbstractPredictor) -> State:
+    def step(self, state: State, batch: Batch, predictor: F) -> State:
         """One refinement by one mini-batch; pure."""
 
     @abc.abstractmethod
-    def predict(self, state: State, x: Tensor, predictor: AbstractPredictor) -> Prediction:
+    def predict(self, state: State, x: Tensor, predictor: F) -> Prediction:
         """Read the state at queries ``[T, M, D]``."""
+
+
+class AbstractStart(nn.Module, abc.ABC):
+    """θ⁽⁰⁾ of every task."""
+
+    @abc.abstractmethod
+    def forward(self, layout: Layout) -> Tensor:
+        """``[P]``."""
+
+
+class AbstractUpdate(nn.Module, abc.ABC):
+    """A rule from gradients to parameters: (θ, ∇, memory) ↦ (θ', memory'). SGD, Adam, or learned."""
+
+    @abc.abstractmethod
+    def init(self, value: Tensor) -> dict[str, Tensor]:
+        """The rule's memory at θ⁽⁰⁾ ``[T, P]``, by name, ``[T, ...]`` each."""
+
+    @abc.abstractmethod
+    def forward(
+        self, value: Tensor, gradient: Tensor, memory: Mapping[str, Tensor], layout: Layout
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The next θ ``[T, P]`` and memory."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +147,11 @@ class Head:
     log_damping: Tensor
 
 
-class AbstractKernelAdapter(AbstractAdapter, abc.ABC):
+class AbstractKernelAdapter(AbstractAdapter[AbstractFeaturePredictor], abc.ABC):
     """An adapter whose state holds a kernel (`amortix.relevance.Latent`) beside its head."""
 
     @abc.abstractmethod
-    def head(self, state: State, predictor: AbstractPredictor) -> Head:
+    def head(self, state: State, predictor: AbstractFeaturePredictor) -> Head:
         """Read the head."""
 
 

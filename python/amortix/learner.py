@@ -8,13 +8,14 @@ that the task has taught.
 from __future__ import annotations
 
 import abc
-from typing import Literal, final
+from typing import Generic, Literal, final
 
 from torch import Tensor, nn
 
 from amortix.batch import Batch, Prediction, State
-from amortix.contracts import MAX_FEATURES, AbstractAdapter, AbstractPredictor, AbstractRefiner
+from amortix.contracts import MAX_FEATURES, MAX_OUTPUTS, AbstractAdapter, AbstractRefiner, F
 from amortix.errors import LearnerError
+from amortix.outer import AbstractOuterLoss, RelativeExcess
 
 Task = Literal["regression", "classification"]
 Regime = Literal["parametric", "explicit", "implicit"]
@@ -29,14 +30,24 @@ class AbstractLearner(nn.Module, abc.ABC):
         max_features: the largest D.
         max_outputs: the largest O.
         needs_queries: whether the state belongs to given query points (implicit) or to the task.
+        outer: what meta-training minimises.
     """
 
     needs_queries: bool
 
-    def __init__(self, regime: Regime, task: Task, *, max_features: int = MAX_FEATURES, max_outputs: int = 10):
+    def __init__(
+        self,
+        regime: Regime,
+        task: Task,
+        *,
+        max_features: int = MAX_FEATURES,
+        max_outputs: int = MAX_OUTPUTS,
+        outer: AbstractOuterLoss | None = None,
+    ):
         super().__init__()
         self.regime = regime
         self.task = task
+        self.outer = outer or RelativeExcess()
         self.max_features = max_features
         self.max_outputs = 1 if task == "regression" else max_outputs
 
@@ -86,13 +97,21 @@ class AbstractLearner(nn.Module, abc.ABC):
 
 
 @final
-class TaskStateLearner(AbstractLearner):
+class TaskStateLearner(AbstractLearner, Generic[F]):
     """A state per task: adapter g and predictor f (parametric and explicit regimes)."""
 
     needs_queries = False
 
-    def __init__(self, regime: Regime, task: Task, adapter: AbstractAdapter, predictor: AbstractPredictor):
-        super().__init__(regime, task)
+    def __init__(
+        self,
+        regime: Regime,
+        task: Task,
+        adapter: AbstractAdapter[F],
+        predictor: F,
+        outer: AbstractOuterLoss | None = None,
+    ):
+        sizes = {"max_features": predictor.max_features, "max_outputs": predictor.max_outputs}
+        super().__init__(regime, task, **sizes, outer=outer)
         self.adapter = adapter
         self.predictor = predictor
 

@@ -24,10 +24,23 @@ _TOLERANCE = 1e-3
 
 
 def check_learner(learner: AbstractLearner) -> None:
-    """Run every check of the contract.
+    """Run every check: those of the contract, and that it learns from data.
 
     Args:
-        learner: any learner of at least 4 columns and, for classification, 3 classes.
+        learner: any learner of at least 6 columns and, for classification, 3 classes.
+
+    Raises:
+        AssertionError: a check failed; the message says which.
+    """
+    check_contract(learner)
+    check_more_data_helps(learner)
+
+
+def check_contract(learner: AbstractLearner) -> None:
+    """Run every check that an untrained learner must pass, though it may still have to learn how to learn.
+
+    Args:
+        learner: as for `check_learner`.
 
     Raises:
         AssertionError: a check failed; the message says which.
@@ -41,7 +54,6 @@ def check_learner(learner: AbstractLearner) -> None:
         check_queries_are_independent,
         check_padding_is_inert,
         check_saved_state_continues,
-        check_more_data_helps,
     ):
         check(learner)
 

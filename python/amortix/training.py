@@ -3,7 +3,8 @@
 Each iteration draws slots from a pool of persistent states, feeds each the next mini-batch of its task, scores the
 stepped state on fresh queries, and writes it back detached; slots that reached their random horizon start a new task.
 So the cost of an iteration does not depend on the horizon, and every age is on-policy. The loss of a task is divided
-by its own size, so that late, small errors weigh as much as early, large ones.
+by its own size, so that late, small errors weigh as much as early, large ones, unless the learner has another outer
+loss. What a learner has learned of its first state gets its gradient at the slots where a task begins.
 
 A run is a pure function of its recipe: randomness comes from (seed, iteration), and a checkpoint holds the weights,
 the optimizer's moments and the pools, so that a resumed run ends in the same bits as an uninterrupted one.
@@ -38,7 +39,6 @@ from amortix.evaluation import evaluate
 from amortix.learner import AbstractLearner
 from amortix.objectives import excess
 
-_SMALL = 2e-3  # loss below which a task's weight stops growing
 _BROKEN = 1e4  # loss above which a state counts as a failure and is replaced
 _SAVE_EVERY = 60.0  # seconds between checkpoints
 _UNSEEN = 2**40  # seed of the card's tasks; those of training are 1000 · the recipe's, and a few more
@@ -113,7 +113,8 @@ class Workshop:
     def __init__(self, learner: AbstractLearner, family: Mapping[str, Any], recipe: Recipe, seed: int):
         self.learner, self.points = learner, recipe.points
         self.sampler = TaskSampler(family_from_dict(family), seed=seed)
-        like = self._fresh(np.arange(1)).tensors()
+        like = self._begin(np.arange(1)).tensors()
+        self.learned = {name for name, tensor in like.items() if tensor.requires_grad}
         fields = {name: (tuple(t.shape[1:]), str(t.dtype).removeprefix("torch.")) for name, t in like.items()}
         self.pool = StatePool(recipe.slots, fields, seed=seed, horizon=recipe.horizon)
         for start in range(0, recipe.slots, recipe.tasks):
@@ -123,7 +124,7 @@ class Workshop:
         """Slots, their states, and the next mini-batch of their tasks with the queries to judge by."""
         slots = self.pool.draw(tasks)
         ids, ages = self.pool.tasks(slots), self.pool.ages(slots)
-        state = State.from_tensors(self._gather(slots))
+        state = self._begun(State.from_tensors(self._gather(slots)), ids, ages)
         context = Batch(*map(own, self.sampler.context(ids, ages, batch)))
         return slots, state, TaskBatch(context, *map(own, self.sampler.query(ids, self.points)))
 
@@ -138,14 +139,24 @@ class Workshop:
 
     def _restart(self, slots: np.ndarray) -> None:
         if len(slots):
-            fresh = self._fresh(self.pool.tasks(slots)).tensors()
-            self.pool.scatter_from(slots, {name: tensor.contiguous() for name, tensor in fresh.items()})
+            fresh = self._begin(self.pool.tasks(slots)).tensors()
+            self.pool.scatter_from(slots, {name: t.detach().contiguous() for name, t in fresh.items()})
 
-    def _fresh(self, ids: np.ndarray) -> State:
+    def _begin(self, ids: np.ndarray) -> State:
         sampler = self.sampler
         query = own(sampler.query(ids, self.points)[0]) if self.learner.needs_queries else None
-        with torch.no_grad():
-            return self.learner.init(len(ids), sampler.features, sampler.outputs, query)
+        return self.learner.init(len(ids), sampler.features, sampler.outputs, query)
+
+    def _begun(self, state: State, ids: np.ndarray, ages: np.ndarray) -> State:
+        """The state with what is learned of it, where a task begins, as it is now and with its gradient."""
+        if not self.learned or ages.all():
+            return state
+        first, tensors = torch.from_numpy(ages == 0), state.tensors()
+        fresh = self._begin(ids).tensors()
+        for name in self.learned:
+            where = first.view(-1, *[1] * (tensors[name].dim() - 1))
+            tensors[name] = torch.where(where, fresh[name], tensors[name])
+        return State.from_tensors(tensors)
 
     def _gather(self, slots: np.ndarray) -> dict[str, Tensor]:
         return {name: own(array) for name, array in self.pool.gather(slots).items()}
@@ -159,7 +170,8 @@ class Trainer:
         self.recipe = recipe
         torch.manual_seed(recipe.seed)
         self.learner = checkpoint.build(recipe.learner)
-        self.optimizer = torch.optim.AdamW(self.learner.parameters(), lr=recipe.rate, weight_decay=1e-4)
+        everything = {"params": list(self.learner.parameters())}  # in a group, since there may be none
+        self.optimizer = torch.optim.AdamW([everything], lr=recipe.rate, weight_decay=1e-4)
         seeds = range(1000 * recipe.seed, 1000 * recipe.seed + len(recipe.families))
         pairs = zip(recipe.families, seeds, strict=True)
         self.workshops = [Workshop(self.learner, family, recipe, seed) for family, seed in pairs]
@@ -176,17 +188,17 @@ class Trainer:
         workshop = self.workshops[random.integers(len(self.workshops))]
         batch = round(math.exp(random.uniform(math.log(recipe.batch[0]), math.log(recipe.batch[1]))))
         slots, before, data = workshop.draw(recipe.tasks, batch)
-        after, risk = self._try(before, data)
+        after, risk, loss = self._try(before, data)
         broken = ~(torch.isfinite(risk) & (risk < _BROKEN))
         if bool(broken.any()):
             # What is not finite would spoil the gradient of all: once more without it.
             keep = ~broken
-            _, risk = self._try(before.map(lambda t: t[keep]), _select(data, keep))
-        if len(risk):
+            _, risk, loss = self._try(before.map(lambda t: t[keep]), _select(data, keep))
+        if loss.requires_grad and len(risk):
             for group in self.optimizer.param_groups:
                 group["lr"] = recipe.rate * one_cycle(self.iteration / recipe.iterations)
             self.optimizer.zero_grad(set_to_none=True)
-            (risk / (risk.detach() + _SMALL)).mean().backward()
+            loss.mean().backward()
             torch.nn.utils.clip_grad_norm_(self.learner.parameters(), 1.0, error_if_nonfinite=True)
             self.optimizer.step()
         self.failures += int(broken.sum())
@@ -195,11 +207,12 @@ class Trainer:
         self.seconds += time.perf_counter() - started
         return float(risk.detach().mean()) if len(risk) else math.nan
 
-    def _try(self, state: State, data: TaskBatch) -> tuple[State, Tensor]:
-        """The stepped state and its excess risk, ``[T]``."""
-        state = self.learner.step(state, data.context)
-        prediction = self.learner.predict(state, None if self.learner.needs_queries else data.query_x)
-        return state, excess(prediction, data.signal, classes=self.classes).mean(1)
+    def _try(self, before: State, data: TaskBatch) -> tuple[State, Tensor, Tensor]:
+        """The stepped state, its excess risk and its outer loss, ``[T]`` each."""
+        after = self.learner.step(before, data.context)
+        prediction = self.learner.predict(after, None if self.learner.needs_queries else data.query_x)
+        risk = excess(prediction, data.signal, classes=self.classes).mean(1)
+        return after, risk, self.learner.outer(before, after, prediction, data)
 
     def save(self, folder: Path) -> None:
         """Write the run's whole state under ``folder``, so that an interruption leaves the last one or this one."""

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from amortix.batch import Batch, Prediction, State
-from amortix.contracts import AbstractAdapter, AbstractKernelAdapter, AbstractPredictor, Head
+from amortix.contracts import AbstractAdapter, AbstractFeaturePredictor, AbstractKernelAdapter, Head
 from amortix.moments import Moments, of_rows
 from amortix.prior import EvidencePrior
 from amortix.relevance import Latent
@@ -37,7 +37,7 @@ def _moments(state: State) -> Moments:
 
 
 @final
-class ConjugateAdapter(AbstractAdapter):
+class ConjugateAdapter(AbstractAdapter[AbstractFeaturePredictor]):
     """Running moments and a conjugate head, for a predictor without a latent.
 
     Args:
@@ -48,17 +48,17 @@ class ConjugateAdapter(AbstractAdapter):
         super().__init__()
         self.prior = prior
 
-    def init(self, tasks: int, features: int, outputs: int, predictor: AbstractPredictor) -> State:
+    def init(self, tasks: int, features: int, outputs: int, predictor: AbstractFeaturePredictor) -> State:
         """Zero moments."""
         size = len(predictor.group(features))
         return _state(Moments.zeros(tasks, size, outputs), torch.zeros(tasks, dtype=torch.int64))
 
-    def step(self, state: State, batch: Batch, predictor: AbstractPredictor) -> State:
+    def step(self, state: State, batch: Batch, predictor: AbstractFeaturePredictor) -> State:
         """Merge the batch's moments."""
         new = of_rows(predictor.features(batch.x), _sides(batch.y), batch.weights())
         return _state(_moments(state).merge(new), state.age + 1)
 
-    def predict(self, state: State, x: Tensor, predictor: AbstractPredictor) -> Prediction:
+    def predict(self, state: State, x: Tensor, predictor: AbstractFeaturePredictor) -> Prediction:
         """Solve for the head and apply it."""
         return _read(self.prior, _moments(state), predictor.features(x), predictor.group(x.shape[2]))
 
@@ -82,13 +82,13 @@ class KernelAdapter(AbstractKernelAdapter):
         self.sample = sample
         self.ascent = ascent
 
-    def init(self, tasks: int, features: int, outputs: int, predictor: AbstractPredictor) -> State:
+    def init(self, tasks: int, features: int, outputs: int, predictor: AbstractFeaturePredictor) -> State:
         """Zero moments, an empty sample, equal relevance."""
         moments = Moments.zeros(tasks, len(predictor.group(features)), outputs)
         latent = Latent.begin(tasks, self.sample, features)
         return _state(moments, torch.zeros(tasks, dtype=torch.int64), **latent.memory())
 
-    def step(self, state: State, batch: Batch, predictor: AbstractPredictor) -> State:
+    def step(self, state: State, batch: Batch, predictor: AbstractFeaturePredictor) -> State:
         """Merge the batch's moments; where the latent was inferred anew, all moments so far."""
         moments = _moments(state)
         latent, beyond, refit = Latent.from_memory(state.memory).extend(batch, _sides, self.ascent)
@@ -102,13 +102,13 @@ class KernelAdapter(AbstractKernelAdapter):
         moments = moments.merge(of_rows(features, _sides(batch.y), weight))
         return _state(moments, state.age + 1, **latent.memory())
 
-    def head(self, state: State, predictor: AbstractPredictor) -> Head:
+    def head(self, state: State, predictor: AbstractFeaturePredictor) -> Head:
         """Solve for the head."""
         group = predictor.group(state.memory["sample_x"].shape[2])
         posterior = self.prior(_moments(state), group)
         return Head(posterior.mean, lambda f: f, posterior.noise, posterior.moments.count, posterior.log_damping)
 
-    def predict(self, state: State, x: Tensor, predictor: AbstractPredictor) -> Prediction:
+    def predict(self, state: State, x: Tensor, predictor: AbstractFeaturePredictor) -> Prediction:
         """Solve for the head and apply it to the features under the task's latent."""
         features = predictor.features(x, Latent.from_memory(state.memory).kernel.relevance)
         return _read(self.prior, _moments(state), features, predictor.group(x.shape[2]))

@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from amortix.batch import Batch, Prediction, State
-from amortix.contracts import AbstractKernelAdapter, AbstractPredictor, Head
+from amortix.contracts import AbstractFeaturePredictor, AbstractKernelAdapter, Head
 from amortix.moments import Moments
 from amortix.prior import EvidencePrior, solve
 from amortix.relevance import Latent
@@ -57,14 +57,14 @@ class NewtonAdapter(AbstractKernelAdapter):
         self.ascent = ascent
         self.refinements = refinements
 
-    def init(self, tasks: int, features: int, outputs: int, predictor: AbstractPredictor) -> State:
+    def init(self, tasks: int, features: int, outputs: int, predictor: AbstractFeaturePredictor) -> State:
         """θ = 0: equal probabilities."""
         size = len(predictor.group(features))
         memory = Moments.zeros(tasks, size * outputs, 1).memory() | Latent.begin(tasks, self.sample, features).memory()
         memory["damping"] = self.prior.begin(tasks).detach()
         return State(torch.zeros(tasks, size, outputs), torch.zeros(tasks, dtype=torch.int64), memory)
 
-    def step(self, state: State, batch: Batch, predictor: AbstractPredictor) -> State:
+    def step(self, state: State, batch: Batch, predictor: AbstractFeaturePredictor) -> State:
         """Refine θ by one mini-batch."""
         tail, value, damping = Moments.from_memory(state.memory), state.value, state.memory["damping"]
         sides = partial(_centred, outputs=value.shape[2])
@@ -89,7 +89,7 @@ class NewtonAdapter(AbstractKernelAdapter):
         memory = merged.memory() | latent.memory() | {"damping": damping}
         return State(value, state.age + 1, memory)
 
-    def head(self, state: State, predictor: AbstractPredictor) -> Head:
+    def head(self, state: State, predictor: AbstractFeaturePredictor) -> Head:
         """θ with the softmax; the noise is the mean squared residual of the class indicators on the first rows."""
         latent = Latent.from_memory(state.memory)
         sample = latent.sample
@@ -105,7 +105,7 @@ class NewtonAdapter(AbstractKernelAdapter):
             state.memory["damping"],
         )
 
-    def predict(self, state: State, x: Tensor, predictor: AbstractPredictor) -> Prediction:
+    def predict(self, state: State, x: Tensor, predictor: AbstractFeaturePredictor) -> Prediction:
         """Class probabilities at θ."""
         features = predictor.features(x, Latent.from_memory(state.memory).kernel.relevance)
         return Prediction(F.softmax(features @ state.value, dim=-1))

@@ -39,6 +39,8 @@ def _map(summary: TableSummary, place: int, facts: Facts, settings: Settings) ->
         return LeftOut("has no value at all")
     if kind == "label":
         return _levels(summary, place, settings.levels)
+    if settings.scale == "none" and kind == "number":
+        return Scaled(0.0, 1.0)
     if facts.minimum == facts.maximum:
         return LeftOut(f"is {facts.minimum:g} wherever it has a value")
     if kind == "boolean":

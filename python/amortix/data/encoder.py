@@ -44,7 +44,7 @@ class EncoderSettings:
 
     Attributes:
         scale: ``"standard"`` for (value - mean) / standard deviation; ``"normal"`` for normal scores, blind to units
-            and heavy tails.
+            and heavy tails; ``"none"`` to keep numbers as they are, constant ones too, as for token ids.
         levels: the most labels of a column that get a column each, the commonest first.
         categories: columns of numbers that are labels; the target may be among them.
         weight: a column that is no feature, with each row's weight in means and spreads; quantiles and the commonest
@@ -55,15 +55,15 @@ class EncoderSettings:
         ConfigError: a setting is out of range.
     """
 
-    scale: Literal["standard", "normal"] = "standard"
+    scale: Literal["standard", "normal", "none"] = "standard"
     levels: int = 16
     categories: tuple[str, ...] = ()
     weight: str | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.scale not in ("standard", "normal"):
-            raise ConfigError(f"`scale` must be 'standard' or 'normal', not {self.scale!r}")
+        if self.scale not in ("standard", "normal", "none"):
+            raise ConfigError(f"`scale` must be 'standard', 'normal' or 'none', not {self.scale!r}")
         if isinstance(self.categories, str):
             raise ConfigError(f"`categories` must be names of columns, such as ({self.categories!r},)")
         object.__setattr__(self, "categories", tuple(self.categories))
@@ -75,7 +75,7 @@ class EncoderSettings:
 class TableEncoder:
     """What each column of a table becomes, decided after one pass over it. Create it with `fit`.
 
-    - A number becomes (value - mean) / standard deviation, or its normal score.
+    - A number becomes (value - mean) / standard deviation, or its normal score, or stays.
     - A boolean becomes 0 or 1.
     - A label becomes one column per level, ``NAME=LEVEL``, 1 where the row has it. Levels are the commonest labels of
       the pass; all others share ``NAME=other`` where there were more. A label that the pass did not see goes there,

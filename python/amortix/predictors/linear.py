@@ -7,12 +7,16 @@ from typing import final
 import torch
 from torch import Tensor
 
-from amortix.contracts import AbstractPredictor
+from amortix.contracts import AbstractFeaturePredictor
 
 
 @final
-class LinearPredictor(AbstractPredictor):
+class LinearPredictor(AbstractFeaturePredictor):
     """f(x, θ) = θ₀ + xᵀθ; the bias and the columns are two groups."""
+
+    def blocks(self, features: int, outputs: int) -> dict[str, tuple[int, ...]]:
+        """Bias, columns."""
+        return {"bias": (1, outputs), "columns": (features, outputs)}
 
     @property
     def groups(self) -> int:

@@ -16,7 +16,7 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-from amortix.contracts import MAX_FEATURES, AbstractPredictor
+from amortix.contracts import MAX_FEATURES, AbstractFeaturePredictor
 
 _SEED = 20_25_10  # the frequencies are a constant of the method: the same in training, use and after loading
 _BLOCK = 32  # columns that are drawn together
@@ -24,7 +24,7 @@ _DEGREES = (1, 5)  # Matérn-1/2 for edges and steps, Matérn-5/2 for what is sm
 
 
 @final
-class SpectralPredictor(AbstractPredictor):
+class SpectralPredictor(AbstractFeaturePredictor):
     """φ(x; ρ) = [1, x, cos(ω·(x√ρ)), sin(ω·(x√ρ))] with half of the frequencies from each density.
 
     Args:
@@ -35,8 +35,7 @@ class SpectralPredictor(AbstractPredictor):
     frequencies: Tensor
 
     def __init__(self, size: int = 128, *, max_features: int = MAX_FEATURES):
-        super().__init__()
-        self.max_features = max_features
+        super().__init__(max_features)
         self.log_scale = nn.Parameter(torch.zeros(len(_DEGREES)))
         self.register_buffer("frequencies", torch.empty(0), persistent=False)
         self.resize(size)
@@ -46,6 +45,11 @@ class SpectralPredictor(AbstractPredictor):
         per_density = size // (2 * len(_DEGREES))
         drawn = [_draw(per_density, self.max_features, degree) for degree in _DEGREES]
         self.frequencies = torch.stack(drawn)
+
+    def blocks(self, features: int, outputs: int) -> dict[str, tuple[int, ...]]:
+        """Bias, columns, waves."""
+        waves = self.frequencies.shape[0] * self.frequencies.shape[1] * 2
+        return {"bias": (1, outputs), "columns": (features, outputs), "waves": (waves, outputs)}
 
     @property
     def groups(self) -> int:

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from amortix import ops
 from amortix.batch import Batch, Prediction, State
-from amortix.contracts import AbstractKernelAdapter, AbstractPredictor, AbstractRefiner, Head
+from amortix.contracts import AbstractFeaturePredictor, AbstractKernelAdapter, AbstractRefiner, Head
 from amortix.objectives import AbstractReadout
 from amortix.relevance import Kernel, Latent
 
@@ -47,7 +47,7 @@ class RetainedContext(AbstractRefiner):
     def __init__(
         self,
         adapter: AbstractKernelAdapter,
-        predictor: AbstractPredictor,
+        predictor: AbstractFeaturePredictor,
         readout: AbstractReadout,
         *,
         rows: int = 64,

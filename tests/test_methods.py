@@ -1,0 +1,86 @@
+"""Every named method against the contract, untrained and after a short training by its recipe."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from amortix import checkpoint
+from amortix.adapt import Adaptation
+from amortix.data import Linear, Table, TaskSampler, family_from_dict
+from amortix.errors import ConfigError
+from amortix.evaluation import evaluate
+from amortix.methods import METHODS
+from amortix.pretrained import Pretrained
+from amortix.testing import check_contract, check_learner
+from amortix.training import Recipe, Trainer, train
+
+TASKS = ("regression", "classification")
+FAMILIES = {
+    "regression": [{"family": "linear", "dim": [4, 4], "noise": [0.5, 0.5]}],
+    "classification": [{"family": "logistic", "dim": [4, 4], "classes": [3, 3], "weight_scale": [2.0, 2.0]}],
+}
+# What makes a method small enough to be trained in seconds, where its defaults do not.
+SIZES: dict[str, dict] = {
+    "maml": {"rate": 0.1},
+    "fomaml": {"rate": 0.1},
+    "anil": {"rate": 0.1},
+    "reptile": {"rate": 0.05},
+    "meta-sgd": {"rate": 0.05},
+}
+CASES = [(name, task) for name in METHODS for task in TASKS]
+
+
+def config(name: str, task: str) -> dict:
+    return {"method": name, "task": task, "features": 6} | SIZES.get(name, {})
+
+
+def recipe(name: str, task: str, **fields) -> dict:
+    plan = {"name": name, "learner": config(name, task), "families": FAMILIES[task], "iterations": 300}
+    plan |= {"tasks": 32, "slots": 64, "points": 32, "batch": [8, 48], "horizon": [1, 1], "rate": 1e-2}
+    return plan | fields
+
+
+@pytest.mark.parametrize(("name", "task"), CASES)
+def test_untrained_methods_keep_the_contract(name, task):
+    torch.manual_seed(0)
+    check_contract(checkpoint.build(config(name, task)).eval())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "task"), CASES)
+def test_a_short_training_lowers_the_meta_loss_and_the_learner_learns(name, task):
+    trainer = Trainer(Recipe.read(recipe(name, task)))
+    losses = [trainer.advance() for _ in range(300)]
+    assert sum(losses[-30:]) < 0.9 * sum(losses[:30])
+    assert trainer.failures == 0
+    check_learner(trainer.learner.eval())
+
+
+@pytest.mark.parametrize(("name", "task"), CASES)
+def test_methods_are_trained_saved_loaded_and_evaluated(tmp_path: Path, name, task):
+    path = train(recipe(name, task, iterations=3, tasks=4, slots=8, horizon=[1, 3]), out=tmp_path)
+    assert path is not None
+    sampler = TaskSampler(family_from_dict(FAMILIES[task][0]), seed=5)
+    rows = evaluate(checkpoint.load(path), sampler, steps=[1, 2], tasks=3, batch=8)
+    assert [row["step"] for row in rows] == [1, 2]
+    assert all(math.isfinite(row["excess"]) for row in rows)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_methods_adapt_to_a_table(tmp_path: Path, name):
+    sampler = TaskSampler(Linear(dim=(4, 4)), seed=1)
+    x, y = sampler.context([0], [0], 400)
+    torch.manual_seed(0)
+    run = Adaptation.start(Table.open((x[0], y[0])), [Pretrained.build(config(name, "regression"))])
+    assert run.run()
+    model = run.model()
+    model.save(tmp_path / "model")
+    loaded = type(model).load(tmp_path / "model")
+    assert (loaded.predict(x[0, :9]).mean == model.predict(x[0, :9]).mean).all()
+
+
+def test_an_unknown_method_is_refused_by_name():
+    with pytest.raises(ConfigError, match=r"telepathy.*maml"):
+        checkpoint.build({"method": "telepathy", "task": "regression"})
