@@ -185,8 +185,8 @@ class TaskSampler:
     def parameters(self, tasks: IntegersLike) -> Floats:
         """What an oracle may know of each task, ``[T, P]``.
 
-        Scale of the weights of linear and logistic tasks; length scale and amplitude of gp tasks; variance of a component and scale of the means of gmm tasks; the
-        flattened `graph` of causal tasks.
+        Scale of the weights of linear and logistic tasks; length scale and amplitude of gp tasks; variance of a
+        component and scale of the means of gmm tasks; the flattened `graph` of causal tasks.
 
         Raises:
             ConfigError: the family tells no parameters.
