@@ -30,7 +30,7 @@ DIRECTIONS = {
     "batch": ("batch", ""),
     "ops": ("ops", "core errors batch"),
     "numerics": (
-        "moments prior sample relevance objectives layout likelihoods gradients outer",
+        "moments prior sample relevance objectives layout likelihoods gradients outer networks encoders sequences",
         "batch ops",
     ),
     "contracts": ("contracts", "batch numerics"),

@@ -5,10 +5,15 @@
 'parametric'
 """
 
+from amortix.methods.amortised import AMORTISED
+from amortix.methods.in_context import IN_CONTEXT
+from amortix.methods.markov import MARKOV
 from amortix.methods.meta import META
 from amortix.methods.method import Method
+from amortix.methods.optimizers import OPTIMIZERS
+from amortix.methods.processes import PROCESSES
 
-METHODS: dict[str, Method] = META
+METHODS: dict[str, Method] = META | OPTIMIZERS | AMORTISED | PROCESSES | IN_CONTEXT | MARKOV
 """By the name that recipes use: ``{"method": "maml", "task": "regression"}``."""
 
 __all__ = ["METHODS", "Method"]
