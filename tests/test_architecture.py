@@ -30,7 +30,7 @@ DIRECTIONS = {
     "batch": ("batch", ""),
     "ops": ("ops", "core errors batch"),
     "numerics": (
-        "moments prior sample relevance objectives layout likelihoods gradients outer",
+        "moments prior sample relevance objectives layout likelihoods gradients outer networks encoders sequences",
         "batch ops",
     ),
     "contracts": ("contracts", "batch numerics"),
@@ -39,7 +39,11 @@ DIRECTIONS = {
     "refiners": ("refiners", "batch ops numerics contracts"),
     "updates": ("updates starts", "batch numerics contracts"),
     "learner": ("learner", "batch numerics contracts errors"),
-    "regimes": ("regimes methods", "numerics contracts adapters predictors refiners updates learner"),
+    "language": ("language", "core errors data batch numerics contracts files"),
+    "regimes": (
+        "regimes methods",
+        "numerics contracts adapters predictors refiners updates learner language errors batch",
+    ),
     "checkpoint": ("checkpoint", "errors learner regimes"),
     "conformance": ("testing", "batch learner"),
     "meta": ("training evaluation oracles preview", "errors data batch numerics learner checkpoint"),
@@ -50,8 +54,10 @@ DIRECTIONS = {
         "adapt plan track model budget forecasts pretrained",
         "errors data batch learner checkpoint tabular files",
     ),
-    "language": ("language", "errors batch contracts learner files"),
-    "experiments": ("experiments", "errors data batch learner tabular files adaptation language"),
+    "experiments": (
+        "experiments",
+        "errors data batch learner checkpoint meta tabular files adaptation language regimes",
+    ),
     "output": ("report plot task_plot views", "errors data tabular files adaptation"),
     "program": ("cli commands options demo __main__", "core errors data checkpoint meta files adaptation output"),
 }

@@ -106,9 +106,7 @@ def test_make_help_lists_every_target():
     assert rules == make_targets()
 
 
-@pytest.mark.parametrize(
-    "name", ["README.md", "CONTRIBUTING.md", "cuda/README.md", "benches/README.md", "docs/prompts.md"]
-)
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "cuda/README.md", "benches/README.md", *PAGES])
 def test_commands_that_are_named_exist(name):
     text = (ROOT / name).read_text()
     code = "\n".join([*blocks(text, "[a-z]*"), *re.findall(r"`([^`\n]+)`", text)])
@@ -133,7 +131,7 @@ def test_commands_that_are_named_exist(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "cuda/README.md", "benches/README.md", "docs/prompts.md"]
+    "name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "cuda/README.md", "benches/README.md", *PAGES]
 )
 def test_paths_that_are_named_exist(name):
     """Links, and code spans that look like paths of this repository, ``<name>`` standing for anything."""

@@ -65,6 +65,33 @@ def test_training_changes_the_weights_and_the_card_tells_of_it(tmp_path: Path):
     assert card["parameters"] == sum(t.numel() for t in untrained.values())
 
 
+MAML = {"method": "maml", "task": "regression", "features": 4, "hidden": [8]}
+
+
+def test_a_learned_start_gets_its_gradient_where_tasks_begin():
+    trainer = Trainer(Recipe.read(TINY | {"learner": MAML, "families": [{"family": "linear", "dim": [4, 4]}]}))
+    for _ in range(6):
+        trainer.advance()
+    (workshop,), start = trainer.workshops, trainer.learner.adapter.start.value
+    with torch.no_grad():
+        start.add_(1.0)
+    slots, state, _ = workshop.draw(24, 4)
+    first = torch.from_numpy(workshop.pool.ages(slots) == 0)
+    assert 0 < int(first.sum()) < 24
+    assert torch.equal(state.value[first], start.expand(int(first.sum()), -1))
+    (gradient,) = torch.autograd.grad(state.value.sum(), start)
+    assert torch.equal(gradient, torch.full_like(gradient, float(first.sum())))
+
+
+def test_a_resumed_run_of_a_learned_start_ends_in_the_same_bits(tmp_path: Path):
+    plan = TINY | {"learner": MAML, "evaluations": []}
+    whole, parts = train(plan, out=tmp_path / "whole"), None
+    while parts is None:
+        parts = train(plan, out=tmp_path / "parts", resume=True, seconds=0.0)
+    assert whole is not None
+    assert parts.read_bytes() == whole.read_bytes()
+
+
 @pytest.mark.slow
 def test_training_helps_where_there_are_few_rows(tmp_path: Path):
     long = TINY | {"iterations": 250, "tasks": 48, "slots": 96, "points": 32, "batch": [6, 12], "horizon": [1, 3]}

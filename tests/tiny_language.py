@@ -6,8 +6,8 @@ import torch
 from amortix.batch import Batch
 from amortix.language.frozen import FrozenModel
 from amortix.language.latents import Prefix, SoftPrompt
-from amortix.language.learner import PromptLearner
 from amortix.learner import AbstractLearner
+from amortix.methods.prompts import tuning
 
 VERBALISERS = (0, 1, 2)
 BINS, COLUMNS = 8, 4
@@ -39,7 +39,7 @@ def frozen(seed=0):
 
 def learner(latent, update, seed=0, tokens=4):
     whole = frozen(seed)
-    return PromptLearner(whole, latent, update, torch.randn(tokens, latent.width(whole)) / 5)
+    return tuning(whole, latent, torch.randn(tokens, latent.width(whole)) / 5, update)
 
 
 def texts(rows, columns=7, seed=0):

@@ -15,6 +15,7 @@ K     retained rows of a query
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -78,10 +79,22 @@ class Prediction:
     Attributes:
         mean: ``[T, M, O]``; for classification the class probabilities, which sum to one over O.
         variance: ``[T, M, O]`` of a new observation for regression, None for classification.
+        log_density: of targets ``[T, M]``, ``[T, M]``, where the prediction is not what `log_likelihood` takes it for.
     """
 
     mean: Tensor
     variance: Tensor | None = None
+    log_density: Callable[[Tensor], Tensor] | None = None
+
+    def log_likelihood(self, y: Tensor) -> Tensor:
+        """Log probability (nats) of classes, or log density of numbers under a normal law, ``[T, M]``."""
+        if self.log_density is not None:
+            return self.log_density(y)
+        if self.variance is None:
+            chosen = self.mean.gather(2, y.long().unsqueeze(2)).squeeze(2)
+            return chosen.clamp_min(torch.finfo(chosen.dtype).tiny).log()
+        variance = self.variance.squeeze(2)
+        return -((y - self.mean.squeeze(2)).square() / variance + (2 * math.pi * variance).log()) / 2
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ class AbstractPredictor(nn.Module, abc.ABC):
     def layout(self, features: int, outputs: int) -> Layout:
         """How θ for D columns and O outputs is cut into blocks."""
         largest = self.blocks(self.max_features, self.max_outputs)
-        return Layout(self.blocks(features, outputs), largest)
+        return Layout(self.blocks(features, outputs), largest, outputs)
 
 
 class AbstractFeaturePredictor(AbstractPredictor, abc.ABC):

@@ -1,6 +1,6 @@
 """How the flat parameters θ of a predictor are cut into named blocks, and which of a larger predictor's they are.
 
->>> layout = Layout({"weight": (2, 1), "bias": (1,)}, {"weight": (3, 2), "bias": (2,)})
+>>> layout = Layout({"weight": (2, 1), "bias": (1,)}, {"weight": (3, 2), "bias": (2,)}, outputs=1)
 >>> layout.places.tolist()
 [0, 2, 6]
 >>> {name: tuple(block.shape) for name, block in layout.split(torch.zeros(5, 3)).items()}
@@ -27,10 +27,12 @@ class Layout:
     Attributes:
         blocks: shapes by name, in the order of θ.
         largest: those of the largest predictor.
+        outputs: O.
     """
 
     blocks: Mapping[str, tuple[int, ...]]
     largest: Mapping[str, tuple[int, ...]]
+    outputs: int
 
     @property
     def size(self) -> int:

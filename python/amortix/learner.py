@@ -146,8 +146,16 @@ class QueryStateLearner(AbstractLearner):
 
     needs_queries = True
 
-    def __init__(self, task: Task, refiner: AbstractRefiner):
-        super().__init__("implicit", task)
+    def __init__(
+        self,
+        task: Task,
+        refiner: AbstractRefiner,
+        *,
+        max_features: int = MAX_FEATURES,
+        max_outputs: int = MAX_OUTPUTS,
+        outer: AbstractOuterLoss | None = None,
+    ):
+        super().__init__("implicit", task, max_features=max_features, max_outputs=max_outputs, outer=outer)
         self.refiner = refiner
 
     def init(

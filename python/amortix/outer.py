@@ -5,7 +5,6 @@ from __future__ import annotations
 import abc
 from typing import final
 
-import torch
 from torch import Tensor, nn
 
 from amortix.batch import Prediction, State, TaskBatch
@@ -46,7 +45,7 @@ class QueryError(AbstractOuterLoss):
     def forward(self, before: State, after: State, prediction: Prediction, data: TaskBatch) -> Tensor:
         """See `AbstractOuterLoss.forward`."""
         if prediction.variance is None:
-            return -_log_mass(prediction, data.query_y).mean(1)
+            return -prediction.log_likelihood(data.query_y).mean(1)
         return (prediction.mean.squeeze(2) - data.query_y).square().mean(1)
 
 
@@ -63,6 +62,15 @@ class Displacement(AbstractOuterLoss):
         return (before.value - after.value.detach()).square().sum(1) / 2
 
 
-def _log_mass(prediction: Prediction, y: Tensor) -> Tensor:
-    chosen = prediction.mean.gather(2, y.long().unsqueeze(2)).squeeze(2)
-    return chosen.clamp_min(torch.finfo(chosen.dtype).tiny).log()
+@final
+class NegativeLogLikelihood(AbstractOuterLoss):
+    """−log p of the queries' own targets: the loss of neural processes, and the prior-data loss of PFNs.
+
+    References:
+        Garnelo et al., "Conditional neural processes", ICML 2018; Müller et al., "Transformers can do Bayesian
+        inference", ICLR 2022, equation 3.
+    """
+
+    def forward(self, before: State, after: State, prediction: Prediction, data: TaskBatch) -> Tensor:
+        """See `AbstractOuterLoss.forward`."""
+        return -prediction.log_likelihood(data.query_y).mean(1)

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from amortix.errors import AmortixError
-from amortix.experiments import functions, images, linear, omniglot, sinusoid
+from amortix.experiments import functions, images, linear, omniglot, prompt, sinusoid
 from amortix.experiments.harness import run, table
 
 EXPERIMENTS = {
@@ -15,6 +15,7 @@ EXPERIMENTS = {
     "images": images.EXPERIMENT,
     "linear": linear.EXPERIMENT,
     "omniglot": omniglot.EXPERIMENT,
+    "prompt": prompt.EXPERIMENT,
     "sinusoid": sinusoid.EXPERIMENT,
 }
 

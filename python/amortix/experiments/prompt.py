@@ -8,30 +8,26 @@ date; adaptation sees none of them. Beside it, a logistic regression on counts o
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import platform
-import time
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from amortix import checkpoint, metrics
 from amortix.adapt import Adaptation
 from amortix.batch import own
 from amortix.data import Table, TableEncoder
 from amortix.data.encoder import EncoderSettings
 from amortix.datasets import SMOLLM2
 from amortix.errors import ConfigError
+from amortix.experiments.harness import Cell, Experiment
+from amortix.experiments.meta import Clock
 from amortix.language.library import newsgroups, tokenizer
 from amortix.language.tokens import rows
-from amortix.language.tuning import prefix_tuning, prompt_tuning
 from amortix.learner import AbstractLearner
-from amortix.metrics import measure
 from amortix.plan import Settings
 from amortix.pretrained import Pretrained
 
@@ -46,89 +42,28 @@ GROUPS = {
 
 SENTENCE = "The following is a post about cars, hockey, medicine, space or graphics.\n"
 ENDING = " Topic:"
-TUNINGS = {"soft": prompt_tuning, "prefix": prefix_tuning}
+METHOD = {"soft": "prompt-tuning", "prefix": "prefix-tuning"}
 
 Rows = tuple[NDArray[np.float32], NDArray[np.int64]]
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """How much of everything: posts of each group to adapt to (some of them held out) and to test on."""
-
-    posts: int = 104
-    tests: int = 40
-    tokens: int = 48
-    batch: int = 8
-    holdout: float = 0.08
+def cells(quick: bool) -> Sequence[Cell]:
+    """A soft prompt and a prefix; posts of each group to adapt to (some of them held out) and to test on."""
+    full = {"posts": 104, "tests": 40, "tokens": 48, "batch": 8, "holdout": 0.08}
+    size = {"posts": 16, "tests": 8, "tokens": 32, "batch": 8, "holdout": 0.1} if quick else full
+    return [{"name": f"prompt-{latent}", "latent": latent, "rate": 0.002, **size} for latent in ("soft", "prefix")]
 
 
-QUICK = Sizes(posts=16, tests=8, tokens=32, batch=8, holdout=0.1)
-
-
-@dataclass(frozen=True)
-class Bench:
-    """What all seeds share.
-
-    Attributes:
-        learner: the language model with its prompt at the sentence.
-        config: what it was made from.
-        tokenizer: of the model.
-    """
-
-    learner: AbstractLearner
-    config: dict[str, Any]
-    tokenizer: Any
-
-    @classmethod
-    def of(cls, latent: str, rate: float) -> Bench:
-        """Load the language model and set the prompt to the sentence."""
-        words = tokenizer()
-        verbalisers = [_one_token(words, word) for word in GROUPS.values()]
-        config = {"model": SMOLLM2.name, "verbalisers": verbalisers, "start": words(SENTENCE).input_ids, "rate": rate}
-        construct = TUNINGS[latent]
-        method = {"method": construct.__name__.replace("_", "-"), "task": "classification"}
-        return cls(construct(**config), method | config, words)
-
-
-def main(arguments: list[str]) -> None:
-    """Run what the command line asks for; a JSON object for each seed, skipping those that ``--out`` has."""
-    parser = argparse.ArgumentParser(prog="python -m amortix.experiments prompt", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="few posts: about a minute")
-    parser.add_argument("--latent", choices=list(TUNINGS), default="soft", help="soft prompt, or prefix in every layer")
-    parser.add_argument("--rate", type=float, default=0.002, help="learning rate of Adam")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="which posts, and their order")
-    parser.add_argument("--out", type=Path, help="file that results are added to, an object a line")
-    parser.add_argument("--commit", help="what to note as the commit")
-    asked = parser.parse_args(arguments)
-    sizes = QUICK if asked.quick else Sizes()
-    done = _done(asked.out)
-    wanted = [(asked.latent, asked.quick, asked.rate, seed) for seed in asked.seeds]
-    if all(key in done for key in wanted):
-        return
-    bench = Bench.of(asked.latent, asked.rate)
-    for key in wanted:
-        if key in done:
-            continue
-        seed = key[-1]
-        found = run(bench, sizes, seed)
-        head = {"name": f"prompt-{asked.latent}", "latent": asked.latent, "quick": asked.quick, "rate": asked.rate}
-        line = json.dumps(head | {"seed": seed} | found | _provenance(head | {"seed": seed}, asked.commit))
-        print(line, flush=True)
-        if asked.out is not None:
-            with asked.out.open("a") as file:
-                file.write(line + "\n")
-
-
-def run(bench: Bench, sizes: Sizes, seed: int) -> dict[str, Any]:
-    """Adapt once; accuracy on the test posts before and after, and what it took."""
-    started = time.perf_counter()
-    fit_x, fit_y = _posts(bench.tokenizer, "train", sizes.posts, sizes.tokens, seed)
-    test_x, test_y = _posts(bench.tokenizer, "test", sizes.tests, sizes.tokens, seed)
-    learner, table = bench.learner, Table.open((fit_x, fit_y))
+def measure(cell: Cell, seed: int) -> dict[str, float]:
+    """Adapt once; accuracy and log-loss on the test posts before and after, and what it took."""
+    clock, words = Clock(), tokenizer()
+    fit_x, fit_y = _posts(words, "train", cell["posts"], cell["tokens"], seed)
+    test_x, test_y = _posts(words, "test", cell["tests"], cell["tokens"], seed)
+    (learner, config), table = _learner(cell["latent"], cell["rate"]), Table.open((fit_x, fit_y))
     adaptation = Adaptation.start(
         table,
-        [Pretrained(learner, bench.config)],
-        Settings(batch=sizes.batch, seed=seed, holdout=sizes.holdout),
+        [Pretrained(learner, config)],
+        Settings(batch=cell["batch"], seed=seed, holdout=cell["holdout"]),
         task="classification",
         encoder=TableEncoder.fit(table, EncoderSettings(scale="none")),
     )
@@ -136,23 +71,25 @@ def run(bench: Bench, sizes: Sizes, seed: int) -> dict[str, Any]:
         before = learner.predict(learner.init(1, test_x.shape[1], len(GROUPS)), own(test_x)[None]).mean[0].numpy()
     adaptation.run()
     after = adaptation.model("explicit").predict(test_x).mean
-    result = next(one for one in adaptation.results if one.regime == "explicit")
-    state = adaptation.tracks["explicit"].state
+    shares = {"before": before, "after": after, "of word counts": _bag_of_words(fit_x, fit_y, test_x)}
+    found = {when: _scores(test_y, share) for when, share in shares.items() if share is not None}
     return {
-        "before": _measure(test_y, before),
-        "after": _measure(test_y, after),
-        "bag_of_words": _bag_of_words(fit_x, fit_y, test_x, test_y),
-        "classes": len(GROUPS),
-        "fit_rows": adaptation.rows,
-        "held_rows": len(adaptation.split.held_y),
-        "test_rows": len(test_y),
-        "batches": int(state.age),
-        "batch": sizes.batch,
-        "parameters": state.value.numel(),
-        "step_seconds": round(result.seconds, 1),
-        "seconds": round(time.perf_counter() - started, 1),
-        "curve": result.curve,
+        **{f"accuracy {when}": scores["accuracy"] for when, scores in found.items()},
+        **{f"log-loss {when}": scores["log_loss"] for when, scores in found.items()},
+        "mini-batches": int(adaptation.tracks["explicit"].state.age),
+        "seconds in steps": adaptation.tracks["explicit"].seconds,
+        "seconds": clock(),
     }
+
+
+@cache
+def _learner(latent: str, rate: float) -> tuple[AbstractLearner, dict[str, Any]]:
+    """The language model with its prompt at the sentence, and what it was made from."""
+    words = tokenizer()
+    verbalisers = [_one_token(words, word) for word in GROUPS.values()]
+    settings = {"model": SMOLLM2.name, "verbalisers": verbalisers, "start": words(SENTENCE).input_ids, "rate": rate}
+    config = {"method": METHOD[latent], "task": "classification", **settings}
+    return checkpoint.build(config), config
 
 
 def _posts(tokenizer: Any, part: str, count: int, tokens: int, seed: int) -> Rows:
@@ -174,7 +111,7 @@ def _one_token(tokenizer: Any, word: str) -> int:
     return ids[0]
 
 
-def _bag_of_words(fit_x: NDArray, fit_y: NDArray, test_x: NDArray, test_y: NDArray) -> dict[str, float] | None:
+def _bag_of_words(fit_x: NDArray, fit_y: NDArray, test_x: NDArray) -> NDArray | None:
     """Multinomial logistic regression on token counts of all rows to adapt to; None without scikit-learn."""
     try:
         from sklearn.feature_extraction.text import CountVectorizer
@@ -184,27 +121,11 @@ def _bag_of_words(fit_x: NDArray, fit_y: NDArray, test_x: NDArray, test_y: NDArr
     texts = [[" ".join(f"{int(i)}" for i in row if i) for row in x] for x in (fit_x, test_x)]
     counts = CountVectorizer(token_pattern=r"\d+").fit(texts[0])
     fitted = LogisticRegression(max_iter=1000).fit(counts.transform(texts[0]), fit_y)
-    return _measure(test_y, fitted.predict_proba(counts.transform(texts[1])))
+    return fitted.predict_proba(counts.transform(texts[1]))
 
 
-def _measure(classes: NDArray, shares: NDArray) -> dict[str, float]:
-    return measure("classification", classes.astype(np.float64), shares.astype(np.float64))
+def _scores(classes: NDArray, shares: NDArray) -> dict[str, float]:
+    return metrics.measure("classification", classes.astype(np.float64), shares.astype(np.float64))
 
 
-def _done(path: Path | None) -> set[tuple[str, bool, float, int]]:
-    if path is None or not path.is_file():
-        return set()
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    return {(one["latent"], one["quick"], one["rate"], one["seed"]) for one in lines}
-
-
-def _provenance(of: dict[str, Any], commit: str | None) -> dict[str, Any]:
-    options = f"--latent {of['latent']} --rate {of['rate']} --seeds {of['seed']}" + " --quick" * of["quick"]
-    return {
-        "command": f"python -m amortix.experiments prompt {options}",
-        "commit": commit,
-        "processor": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-    }
+EXPERIMENT = Experiment("A frozen language model on newsgroup posts, before and after its prompt", cells, measure)

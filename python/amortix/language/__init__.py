@@ -2,9 +2,7 @@
 
 - `frozen`: the model, never trained, that turns rows of tokens and a prompt into class logits.
 - `latents`: what a prompt is made of: embeddings before the text, or keys and values in every layer.
-- `updates`: how the gradient of a mini-batch moves it.
-- `learner`: the three together, under the contract of every learner.
-- `tuning`: such learners from plain settings.
+- `predictor`: both together as f(x, θ); `amortix.methods.prompts` composes it with an update.
 - `tokens`: texts as rows of numbers.
 - `library`: language models from files, and the texts that the experiment fetches.
 """

@@ -40,5 +40,6 @@ FEW_SHOT = {
         carries="the mean of each class's features and its weight",
         sees="features of the rows, and their classes",
         source="Snell, Swersky and Zemel, NIPS 2017",
+        rows="images",
     ),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from amortix.learner import AbstractLearner
 
@@ -20,6 +21,7 @@ class Method:
         carries: the state from one mini-batch to the next.
         sees: what the adapter or refiner is shown of a mini-batch.
         source: the paper.
+        rows: what a row is: numbers, the pixels of an image, or the tokens of a text.
     """
 
     title: str
@@ -29,3 +31,4 @@ class Method:
     carries: str
     sees: str
     source: str
+    rows: Literal["numbers", "images", "texts"] = "numbers"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from amortix.encoders import RowEncoder
 from amortix.learner import Task
-from amortix.likelihoods import AbstractLikelihood, CrossEntropy, SquaredError
+from amortix.likelihoods import AbstractLikelihood, CrossEntropy, NormalDensity, SquaredError
 from amortix.predictors.mlp import MlpPredictor
 
 FEATURES = 32
@@ -21,3 +22,13 @@ def likelihood(task: Task) -> AbstractLikelihood:
 def mlp(task: Task, hidden: tuple[int, ...], features: int, classes: int) -> MlpPredictor:
     """A perceptron with an output for each class, or one."""
     return MlpPredictor(tuple(hidden), features, 1 if task == "regression" else classes)
+
+
+def density(task: Task) -> AbstractLikelihood:
+    """A mean with its deviation for regression, cross-entropy for classification."""
+    return NormalDensity() if task == "regression" else CrossEntropy()
+
+
+def encoder(task: Task, features: int, classes: int, width: int) -> RowEncoder:
+    """A network of each row."""
+    return RowEncoder(features, 1 if task == "regression" else classes, width)
