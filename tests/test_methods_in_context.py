@@ -34,11 +34,11 @@ def close(found, expected):
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
-def by_torch(refiner, tokens: torch.Tensor, *, causal: bool) -> torch.Tensor:
+def by_torch(refiner, tokens: torch.Tensor, *, causal: bool, hidden: bool = True) -> torch.Tensor:
     """Outputs of the last token, the query, of a sequence ``[L, W]`` by `torch.nn.TransformerEncoderLayer`."""
     length = len(tokens)
     mask = torch.zeros(length, length)
-    mask[:, -1] = -torch.inf  # the context sees no query
+    mask[:, -1] = -torch.inf if hidden else 0.0  # the context sees no query
     mask[-1, -1] = 0.0
     if causal:
         mask += torch.full((length, length), -torch.inf).triu(1)
@@ -150,3 +150,25 @@ def test_the_likelihood_of_a_normal_prediction_is_that_of_the_normal_law():
     data = type(data)(data.context, data.query_x, y, y.unsqueeze(2))
     found = NegativeLogLikelihood()(None, None, Prediction(mean, variance), data)
     close(found, -torch.distributions.Normal(1.0, 2.0).log_prob(y).mean(1))
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("sees", ["observations", "gradients", "both"])
+def test_the_markov_form_is_a_transformer_over_state_gradient_and_rows(sees, task):
+    torch.manual_seed(0)
+    learner = METHODS["markov-parametric"].construct(task, features=2, classes=3, width=16, heads=2, sees=sees)
+    learner, data = learner.requires_grad_(False), drawn(task, tasks=1, rows=BATCH)
+    adapter, (x, y) = learner.adapter, (data.context.x[0], data.context.y[0])
+    side = y.unsqueeze(1) if task == "regression" else F.one_hot(y.long(), 3).float()
+    outputs = OUTPUTS[task]
+    start = adapter.start.value.clone().requires_grad_()
+    raw = x @ start[: 2 * outputs].view(2, outputs) + start[2 * outputs :]
+    loss = F.mse_loss(raw.squeeze(1), y) if task == "regression" else F.cross_entropy(raw, y.long())
+    (gradient,) = torch.autograd.grad(loss, start)
+    tokens = {"gradients": adapter.embed_gradient(gradient)[None]} if sees != "observations" else {}
+    if sees != "gradients":
+        tokens["observations"] = adapter.encoder.layers(torch.cat([x, side], 1))
+    # Last instead of first, as `by_torch` reads it: there are no positions, and all see all.
+    sequence = torch.cat([*tokens.values(), adapter.embed_value(start.detach())[None]])
+    change = by_torch(adapter, sequence, causal=False, hidden=False)
+    close(learner.step(learner.init(1, 2, outputs), data.context).value[0], start.detach() + change)

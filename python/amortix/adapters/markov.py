@@ -1,7 +1,8 @@
 """The Markov form: a set transformer reads state, observations and gradients, and writes the next parameters.
 
 A token of θ takes the place of a class token: it is read for the change of θ. Observations are tokens of their own;
-the gradient of the mini-batch is one more.
+the gradient of the mini-batch is one more. Parameters whose gradient was never other than zero, such as those of
+columns that a task lacks, are shown as zeros.
 
 References:
     Mittal et al., arXiv 2510.11471, equation 2; the baseline of the two-term update of `amortix.adapters.conjugate`.
@@ -60,21 +61,23 @@ class MarkovAdapter(AbstractAdapter[AbstractPredictor]):
     def init(self, tasks: int, features: int, outputs: int, predictor: AbstractPredictor) -> State:
         """θ⁽⁰⁾."""
         value = self.start(predictor.layout(features, self.likelihood.raw(outputs))).repeat(tasks, 1)
-        return State(value, torch.zeros(tasks, dtype=torch.int64), {"seen": torch.zeros(tasks, outputs)})
+        memory = {"seen": torch.zeros(tasks, outputs), "moved": torch.zeros(value.shape)}
+        return State(value, torch.zeros(tasks, dtype=torch.int64), memory)
 
     def step(self, state: State, batch: Batch, predictor: AbstractPredictor) -> State:
         """One reading of a mini-batch."""
         outputs, weight = state.memory["seen"].shape[1], batch.weights()
         layout = predictor.layout(batch.x.shape[2], self.likelihood.raw(outputs))
-        tokens = [self.embed_value(self._whole(state.value, layout)).unsqueeze(1)]
+        share = weight / weight.sum(1, keepdim=True).clamp_min(torch.finfo(weight.dtype).tiny)
+
+        def loss(value: Tensor) -> Tensor:
+            return (self.likelihood.loss(predictor(batch.x, value, layout), batch.y) * share).sum(1)
+
+        _, gradient = first_order(loss, state.value)
+        moved = torch.maximum(state.memory["moved"], (gradient != 0).to(gradient.dtype))
+        tokens = [self.embed_value(self._whole(state.value * moved, layout)).unsqueeze(1)]
         there = [torch.ones_like(weight[:, :1], dtype=torch.bool)]
         if self.sees != "observations":
-            share = weight / weight.sum(1, keepdim=True).clamp_min(torch.finfo(weight.dtype).tiny)
-
-            def loss(value: Tensor) -> Tensor:
-                return (self.likelihood.loss(predictor(batch.x, value, layout), batch.y) * share).sum(1)
-
-            _, gradient = first_order(loss, state.value)
             tokens.append(self.embed_gradient(self._whole(gradient, layout)).unsqueeze(1))
             there.append(there[0])
         if self.sees != "gradients":
@@ -85,7 +88,7 @@ class MarkovAdapter(AbstractAdapter[AbstractPredictor]):
             hidden = block(hidden, mask)
         change = self.readout(self.last(hidden[:, 0]))[:, layout.places]
         seen = state.memory["seen"] + self.likelihood.counts(batch.y, weight, outputs)
-        return State(state.value + change, state.age + 1, {"seen": seen})
+        return State(state.value + change, state.age + 1, {"seen": seen, "moved": moved})
 
     def predict(self, state: State, x: Tensor, predictor: AbstractPredictor) -> Prediction:
         """f(x, θ)."""
