@@ -229,6 +229,7 @@ def test_a_missing_barrier_is_caught(build: Build, shift: int) -> None:
         ("out[-1] = 1.0f; __syncthreads();", "beyond out"),
         ("out[1ll << 40] = 1.0f; __syncthreads();", "outside all buffers"),
         ("((float*)x)[i] = -1.0f; __syncthreads();", "x is an input"),
+        ("out[i] = ((const float4*)(x + 1))->x; __syncthreads();", "not aligned"),
     ],
 )
 def test_what_cuda_leaves_undefined_is_reported(build: Build, barrier: str, message: str) -> None:
@@ -262,6 +263,36 @@ def test_warps_exchange_values_in_any_order(build: Build) -> None:
         assert torch.equal(got[..., 1], swapped)
         assert torch.equal(got[..., 2], before)
         assert torch.equal(voted.view(3, 32).long() & 0xFFFFFFFF, votes[:, None].expand(3, 32))
+
+
+WIDE = """
+extern "C" __global__ void wide(const long long* x, const float4* rows, long long* inout_sum, double* out, long long a,
+                                double b) {
+    const int i = threadIdx.x;
+    inout_sum[i] += __umul64hi((unsigned long long)x[i], (unsigned long long)a) + __umulhi((unsigned)x[i], (unsigned)a);
+    out[i] = __dadd_rn(__dmul_rn(b, rows[i].y), __uint_as_float(__float_as_uint(rows[i].w) ^ 0x80000000u));
+}
+"""
+
+
+def test_64_bit_numbers_and_vectors(build: Build) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randint(-(2**62), 2**62, (40,), generator=generator)
+    rows, total, out = torch.randn(40, 4, generator=generator), torch.arange(40), torch.empty(40, dtype=torch.float64)
+    by = 0x123456789ABCDEF
+    build(WIDE).run("wide", 1, 40, 0, 0, (x, rows, total, out, np.int64(by), np.float64(1 / 3)))
+    unsigned = [one % 2**64 for one in x.tolist()]
+    low = [(one % 2**32) * (by % 2**32) >> 32 for one in unsigned]
+    assert total.tolist() == [i + (one * by >> 64) + low[i] for i, one in enumerate(unsigned)]
+    assert torch.equal(out, 1 / 3 * rows[:, 1].double() - rows[:, 3].double())
+
+
+def test_a_buffer_lies_as_its_tensor_does(build: Build) -> None:
+    memory = torch.randn(161)
+    arguments = torch.zeros(40, dtype=torch.long), torch.zeros(40, dtype=torch.float64), np.int64(0), np.float64(1)
+    build(WIDE).run("wide", 1, 40, 0, 0, (arguments[0], memory[:160], *arguments[0:1], *arguments[1:]))
+    with pytest.raises(EmulatorError, match="not aligned"):
+        build(WIDE).run("wide", 1, 40, 0, 0, (arguments[0], memory[1:], *arguments[0:1], *arguments[1:]))
 
 
 def test_arguments_must_match_the_signature(build: Build) -> None:

@@ -3,7 +3,7 @@
 // Include this, then a kernel, then call emulator::run. Between two barriers each thread runs on alone, so a missing
 // barrier shows as a wrong result in at least one order of the threads: run several. What the language leaves undefined
 // is reported: a barrier that not all threads reach, a write beyond the dynamic shared memory, an access to memory of no
-// one. Uninitialised shared memory is NaN. Not emulated: memory ordering between blocks, divergence inside a warp without a barrier.
+// one, a vector at an address that is not a multiple of its size. Uninitialised shared memory is NaN. Not emulated: memory ordering between blocks, divergence inside a warp without a barrier.
 #pragma once
 
 #include <signal.h>
@@ -28,18 +28,45 @@ struct Index {
     unsigned x, y, z;
 };
 static Index threadIdx, blockIdx, blockDim, gridDim;
+struct alignas(16) int4 {
+    int x, y, z, w;
+};
+struct alignas(16) float4 {
+    float x, y, z, w;
+};
+static inline int4 make_int4(int x, int y, int z, int w) { return {x, y, z, w}; }
+static inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
 constexpr int warpSize = 32;
 
 // The dynamic shared memory: kernels declare `extern __shared__ float shared[];`. One guard word follows the largest.
 constexpr int SHARED_WORDS = 227 * 1024 / 4;
-thread_local float shared[SHARED_WORDS + 1];
+alignas(16) thread_local float shared[SHARED_WORDS + 1];
 
 using std::isinf;
 using std::isnan;
 static inline float __fadd_rn(float a, float b) { return a + b; }
 static inline float __fsub_rn(float a, float b) { return a - b; }
 static inline float __fmul_rn(float a, float b) { return a * b; }
+static inline float __fsqrt_rn(float a) { return std::sqrt(a); }
+static inline double __dadd_rn(double a, double b) { return a + b; }
+static inline double __dsub_rn(double a, double b) { return a - b; }
+static inline double __dmul_rn(double a, double b) { return a * b; }
+static inline double __ddiv_rn(double a, double b) { return a / b; }
+static inline double __dsqrt_rn(double a) { return std::sqrt(a); }
 static inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
+static inline unsigned __umulhi(unsigned a, unsigned b) { return (unsigned)((uint64_t)a * b >> 32); }
+static inline unsigned long long __umul64hi(unsigned long long a, unsigned long long b) {
+    return (unsigned long long)((unsigned __int128)a * b >> 64);
+}
+template <class To, class From>
+static To bits_as(From value) {
+    static_assert(sizeof(To) == sizeof(From));
+    To result;
+    std::memcpy(&result, &value, sizeof(To));
+    return result;
+}
+static inline unsigned __float_as_uint(float value) { return bits_as<unsigned>(value); }
+static inline float __uint_as_float(unsigned bits) { return bits_as<float>(bits); }
 template <class T>
 static T atomicAdd(T* address, T value) {
     const T before = *address;
@@ -129,9 +156,10 @@ static bool run_next() {
     return false;
 }
 
-// Back to the scheduler from a thread that accessed memory of no one.
-static void trap(int) {
-    machine.error = "a thread accessed memory outside all buffers";
+// Back to the scheduler from a thread that accessed memory of no one, or a vector where none can lie.
+static void trap(int signal) {
+    machine.error = signal == SIGILL ? "a thread accessed memory that is not aligned"
+                                     : "a thread accessed memory outside all buffers";
     setcontext(&machine.scheduler);
 }
 
@@ -168,10 +196,11 @@ const char* run(int blocks, int threads, int shared_bytes, int order, Kernel ker
     set_order(threads, order);
     gridDim = {(unsigned)blocks, 1, 1};
     blockDim = {(unsigned)threads, 1, 1};
-    struct sigaction ours = {}, segv, bus;
+    struct sigaction ours = {}, segv, bus, ill;
     ours.sa_handler = trap;
     sigaction(SIGSEGV, &ours, &segv);
     sigaction(SIGBUS, &ours, &bus);
+    sigaction(SIGILL, &ours, &ill);
     const char* error = nullptr;
     for (int block = 0; block < blocks && !error; ++block) {
         blockIdx = {(unsigned)block, 0, 0};
@@ -179,6 +208,7 @@ const char* run(int blocks, int threads, int shared_bytes, int order, Kernel ker
     }
     sigaction(SIGSEGV, &segv, nullptr);
     sigaction(SIGBUS, &bus, nullptr);
+    sigaction(SIGILL, &ill, nullptr);
     return error;
 }
 
