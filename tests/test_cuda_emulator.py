@@ -239,6 +239,25 @@ def test_a_missing_barrier_is_caught(build: Build, shift: int) -> None:
     assert not all(rotate(build(wrong), order, shift) for order in ORDERS)
 
 
+RELAY = """
+extern "C" __global__ void relay(const float* x, float* out, float* inout_seen) {
+    out[blockIdx.x] = x[blockIdx.x] + (WAITS && blockIdx.x ? inout_seen[blockIdx.x - 1] : 0.0f);
+    inout_seen[blockIdx.x] = 1.0f;
+}
+"""
+
+
+def test_a_block_that_relies_on_another_is_caught(build: Build) -> None:
+    def relayed(source: str, order: int) -> Tensor:
+        out = torch.empty(9)
+        build(source).run("relay", 9, 1, 0, order, (torch.zeros(9), out, torch.zeros(9)))
+        return out
+
+    for waits, caught in (("true", True), ("false", False)):
+        outcomes = [relayed(RELAY.replace("WAITS", waits), order) for order in ORDERS]
+        assert caught != all(torch.equal(outcome, outcomes[0]) for outcome in outcomes)
+
+
 @pytest.mark.parametrize(
     ("barrier", "message"),
     [

@@ -71,4 +71,5 @@ def test_on_a_device_a_quick_run_prints_one_object_an_operation() -> None:
     assert sorted(row["operation"] for row in rows) == KERNELS
     for row in rows:
         assert 0 < row["low"] <= row["ms"] <= row["high"]
+        assert row["eager_ms"] > 0
         assert row["launches"] >= 1

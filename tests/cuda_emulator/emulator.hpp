@@ -1,7 +1,8 @@
 // A CUDA grid on one CPU thread: blocks run in turn, the threads of a block are fibers that give way at barriers only.
 //
 // Include this, then a kernel, then call emulator::run. Between two barriers each thread runs on alone, so a missing
-// barrier shows as a wrong result in at least one order of the threads: run several. What the language leaves undefined
+// barrier shows as a wrong result in at least one order of the threads: run several. Blocks come in that order too, so
+// that one which relies on another shows. What the language leaves undefined
 // is reported: a barrier that not all threads reach, a write beyond the dynamic shared memory, an access to memory of no
 // one, a vector at an address that is not a multiple of its size. Uninitialised shared memory is NaN. Not emulated: memory ordering between blocks, divergence inside a warp without a barrier.
 #pragma once
@@ -132,14 +133,15 @@ static void release_warp(unsigned thread, unsigned mask) {
 }
 
 // 0: ascending, 1: descending, others: a fixed shuffle per number.
-static void set_order(unsigned threads, int order) {
-    machine.order.resize(threads);
-    for (unsigned i = 0; i < threads; ++i) machine.order[i] = order == 1 ? threads - 1 - i : i;
+static std::vector<unsigned> in_order(unsigned count, int order) {
+    std::vector<unsigned> places(count);
+    for (unsigned i = 0; i < count; ++i) places[i] = order == 1 ? count - 1 - i : i;
     uint64_t random = 0x9e3779b97f4a7c15ull * (order + 1);
-    for (unsigned i = threads; order > 1 && i > 1; --i) {
+    for (unsigned i = count; order > 1 && i > 1; --i) {
         random = random * 6364136223846793005ull + 1442695040888963407ull;
-        std::swap(machine.order[i - 1], machine.order[(random >> 33) % i]);
+        std::swap(places[i - 1], places[(random >> 33) % i]);
     }
+    return places;
 }
 
 static bool run_next() {
@@ -193,7 +195,7 @@ const char* run(int blocks, int threads, int shared_bytes, int order, Kernel ker
     machine.stacks.resize(threads * STACK);
     machine.closure = &kernel;
     machine.body = [](void* closure) { (*static_cast<Kernel*>(closure))(); };
-    set_order(threads, order);
+    machine.order = in_order(threads, order);
     gridDim = {(unsigned)blocks, 1, 1};
     blockDim = {(unsigned)threads, 1, 1};
     struct sigaction ours = {}, segv, bus, ill;
@@ -202,9 +204,9 @@ const char* run(int blocks, int threads, int shared_bytes, int order, Kernel ker
     sigaction(SIGBUS, &ours, &bus);
     sigaction(SIGILL, &ours, &ill);
     const char* error = nullptr;
-    for (int block = 0; block < blocks && !error; ++block) {
-        blockIdx = {(unsigned)block, 0, 0};
-        error = run_block(threads, shared_bytes);
+    for (unsigned block : in_order(blocks, order)) {
+        blockIdx = {block, 0, 0};
+        if ((error = run_block(threads, shared_bytes))) break;
     }
     sigaction(SIGSEGV, &segv, nullptr);
     sigaction(SIGBUS, &bus, nullptr);

@@ -59,16 +59,19 @@ def check_values(operation: str, fields: Mapping[str, Tensor], slots: Tensor, va
             )
 
 
-def check_different(operation: str, slots: Tensor, height: int) -> None:
-    """Refuse slots on the CPU that do not exist or come twice."""
-    outside = slots[(slots < 0) | (slots >= height)]
-    if len(outside):
-        raise ArrayError(f"{operation}: slots holds {int(outside[0])}, but the pool has {height} slots")
-    taken = torch.zeros(height, dtype=torch.bool)
+def check_different(operation: str, slots: np.ndarray, height: int) -> None:
+    """Refuse slots that do not exist or come twice.
+
+    By NumPy, not torch: torch's threads would still spin for the next job when those of Rust begin to copy.
+    """
+    if slots.size and not 0 <= slots.min() <= slots.max() < height:
+        outside = slots[(slots < 0) | (slots >= height)]
+        raise ArrayError(f"{operation}: slots holds {outside[0]}, but the pool has {height} slots")
+    taken = np.zeros(height, np.bool_)
     taken[slots] = True
-    if int(taken.count_nonzero()) != len(slots):
-        slot = next(slot for slot, times in enumerate(slots.bincount().tolist()) if times > 1)
-        raise ArrayError(f"{operation}: slots holds {slot} twice; give different slots")
+    if np.count_nonzero(taken) != slots.size:
+        twice = np.flatnonzero(np.bincount(slots) > 1)[0]
+        raise ArrayError(f"{operation}: slots holds {twice} twice; give different slots")
 
 
 def as_bytes(tensor: Tensor) -> np.ndarray:

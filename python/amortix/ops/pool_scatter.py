@@ -45,10 +45,11 @@ def definition(fields: Sequence[Tensor], slots: Tensor, values: Sequence[Tensor]
 
 
 def _cpu(fields: Sequence[Tensor], slots: Tensor, values: Sequence[Tensor]) -> None:
+    lent = _memory.lend(slots)
     for field in fields[:1]:
-        _pool.check_different("pool_scatter", slots, len(field))
+        _pool.check_different("pool_scatter", lent, len(field))
     rows = [_pool.as_bytes(tensor.contiguous()) for tensor in values]
-    _core.pool_scatter_into(rows, _memory.lend(slots), [_pool.as_bytes(field) for field in fields])
+    _core.pool_scatter_into(rows, lent, [_pool.as_bytes(field) for field in fields])
 
 
 def launch(fields: Sequence[Tensor], slots: Tensor, values: Sequence[Tensor]) -> _cuda.Planned:

@@ -59,10 +59,11 @@ def task_linear(family: LinearTasks, tasks: Tensor, steps: Tensor, rows: int, *,
     """Context rows of each (task, step) of a linear family: `amortix.data.TaskSampler.context`, on any device.
 
     A pure function of (seed, task, step, element): the numbers are those of the sampler, whatever the device. On a CUDA
-    device nothing is copied from or to the host and nothing waits. There integers and normals, and with them all rows
-    of families whose settings are fixed, are equal to the last bit; a setting drawn log-uniformly (noise, condition,
-    weight scale) is a power in double precision, rounded to float32, whose last bit differs where the two libraries'
-    differ and the rounding falls between: about once in 2²⁷ draws. Subnormal numbers are zero there.
+    device nothing is copied from or to the host and nothing waits (without CuPy, the sampler's rows are copied). There
+    integers and normals, and with them all rows of families whose settings are fixed, are equal to the last bit; a
+    setting drawn log-uniformly (noise, condition, weight scale) is a power in double precision, rounded to float32,
+    whose last bit differs where the two libraries' differ and the rounding falls between: about once in 2²⁷ draws.
+    Subnormal numbers are zero there.
 
     Args:
         family: the distribution over tasks.
