@@ -70,7 +70,8 @@ def test_no_register_spills_and_none_too_many(name: str, architecture: str) -> N
     for part in report.split("Compiling entry function ")[1:]:
         kernel, compiled_for = re.findall(r"'(\w+)' for '(\w+)'", part)[0]
         assert compiled_for == architecture
-        assert stack_and_spills(part) == [("0", "0", "0")]
+        # A function that a kernel calls, such as a power, has a row of its own.
+        assert set(stack_and_spills(part)) == {("0", "0", "0")}
         found[kernel] = int(*re.findall(r"Used (\d+) registers", part))
     allowed = case(name).REGISTERS
     assert set(found) == set(signatures(_cuda.source(name))) == set(allowed)

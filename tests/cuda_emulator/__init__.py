@@ -1,6 +1,7 @@
 """Kernels on the CPU: a ``.cu`` file is compiled as C++ against ``emulator.hpp`` and launched.
 
-Every buffer is lent with poisoned margins, outputs start as NaN, and inputs must come back unchanged.
+Every buffer is lent with poisoned margins and at the tensor's own distance from a multiple of 16 bytes, outputs start
+as NaN, and inputs must come back unchanged. A pointer named ``inout_...`` starts with what the tensor holds.
 """
 
 from __future__ import annotations
@@ -21,7 +22,20 @@ ORDERS = range(4)
 MARGIN = 64
 POISON = np.uint32(0x7FC0DEAD)
 _SIGNATURE = re.compile(r'extern "C" __global__ void\s*(?:__launch_bounds__\(\w+\))?\s*(\w+)\(([^)]*)\)')
-_SCALARS = {"int": (ctypes.c_int, np.int32), "float": (ctypes.c_float, np.float32)}
+_SCALARS = {
+    "int": (ctypes.c_int, np.int32),
+    "long long": (ctypes.c_longlong, np.int64),
+    "float": (ctypes.c_float, np.float32),
+    "double": (ctypes.c_double, np.float64),
+}
+_POINTERS = {
+    "int": torch.int32,
+    "int4": torch.int32,
+    "long long": torch.int64,
+    "float": torch.float32,
+    "float4": torch.float32,
+    "double": torch.float64,
+}
 
 
 def signatures(source: str) -> dict[str, list[tuple[str, str]]]:
@@ -51,6 +65,7 @@ class Kernels:
         entries = "".join(map(_entry, self.parameters, self.parameters.values()))
         code.write_text(f'#include "{HEADER}"\n{source}\n{entries}', encoding="utf-8")
         options = ["-std=c++17", "-O1", "-ffp-contract=off", "-shared", "-fPIC", "-Wall", "-Wno-unused-function"]
+        options += ["-fsanitize=alignment", "-fsanitize-undefined-trap-on-error"]
         command = [compiler() or "g++", *options, str(code), "-o", str(library)]
         subprocess.run(command, check=True, capture_output=True, text=True)
         self._library = ctypes.CDLL(str(library))
@@ -94,20 +109,27 @@ def _lend(parameter: tuple[str, str], argument: object) -> tuple[object, np.ndar
     if type(argument) is np.uint64:
         return int(argument) or None, None
     assert isinstance(argument, Tensor), f"{name} is a pointer, given {type(argument)}"
-    expected = torch.int32 if "int" in kind else torch.float32
+    expected = _POINTERS[kind.removeprefix("const ").rstrip("*")]
     assert argument.dtype == expected, f"{name} is {kind}, given {argument.dtype}"
     assert argument.is_contiguous(), f"{name} is not contiguous"
-    buffer = np.full(argument.numel() + 2 * MARGIN, POISON, np.uint32)
-    if kind.startswith("const"):
-        _inside(buffer)[:] = argument.numpy().view(np.uint32).ravel()
+    words = _words(argument)
+    memory = np.full(len(words) + 2 * MARGIN + 4, POISON, np.uint32)
+    shift = (argument.data_ptr() - memory.ctypes.data) % 16 // 4
+    buffer = memory[shift : len(memory) - 4 + shift]
+    if kind.startswith("const") or name.startswith("inout_"):
+        _inside(buffer)[:] = words
     return None, buffer
+
+
+def _words(tensor: Tensor) -> np.ndarray:
+    return tensor.reshape(-1).numpy().view(np.uint32)
 
 
 def _take_back(kind: str, name: str, argument: Tensor, buffer: np.ndarray) -> None:
     margins = np.concatenate([buffer[:MARGIN], buffer[len(buffer) - MARGIN :]])
     if (margins != POISON).any():
         raise EmulatorError(f"a write went beyond {name}")
-    given = argument.numpy().view(np.uint32).reshape(-1)
+    given = _words(argument)
     if kind.startswith("const") and not np.array_equal(given, _inside(buffer)):
         raise EmulatorError(f"{name} is an input and was written to")
     given[:] = _inside(buffer)

@@ -1,9 +1,10 @@
 // A CUDA grid on one CPU thread: blocks run in turn, the threads of a block are fibers that give way at barriers only.
 //
 // Include this, then a kernel, then call emulator::run. Between two barriers each thread runs on alone, so a missing
-// barrier shows as a wrong result in at least one order of the threads: run several. What the language leaves undefined
+// barrier shows as a wrong result in at least one order of the threads: run several. Blocks come in that order too, so
+// that one which relies on another shows. What the language leaves undefined
 // is reported: a barrier that not all threads reach, a write beyond the dynamic shared memory, an access to memory of no
-// one. Uninitialised shared memory is NaN. Not emulated: memory ordering between blocks, divergence inside a warp without a barrier.
+// one, a vector at an address that is not a multiple of its size. Uninitialised shared memory is NaN. Not emulated: memory ordering between blocks, divergence inside a warp without a barrier.
 #pragma once
 
 #include <signal.h>
@@ -28,18 +29,45 @@ struct Index {
     unsigned x, y, z;
 };
 static Index threadIdx, blockIdx, blockDim, gridDim;
+struct alignas(16) int4 {
+    int x, y, z, w;
+};
+struct alignas(16) float4 {
+    float x, y, z, w;
+};
+static inline int4 make_int4(int x, int y, int z, int w) { return {x, y, z, w}; }
+static inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
 constexpr int warpSize = 32;
 
 // The dynamic shared memory: kernels declare `extern __shared__ float shared[];`. One guard word follows the largest.
 constexpr int SHARED_WORDS = 227 * 1024 / 4;
-thread_local float shared[SHARED_WORDS + 1];
+alignas(16) thread_local float shared[SHARED_WORDS + 1];
 
 using std::isinf;
 using std::isnan;
 static inline float __fadd_rn(float a, float b) { return a + b; }
 static inline float __fsub_rn(float a, float b) { return a - b; }
 static inline float __fmul_rn(float a, float b) { return a * b; }
+static inline float __fsqrt_rn(float a) { return std::sqrt(a); }
+static inline double __dadd_rn(double a, double b) { return a + b; }
+static inline double __dsub_rn(double a, double b) { return a - b; }
+static inline double __dmul_rn(double a, double b) { return a * b; }
+static inline double __ddiv_rn(double a, double b) { return a / b; }
+static inline double __dsqrt_rn(double a) { return std::sqrt(a); }
 static inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
+static inline unsigned __umulhi(unsigned a, unsigned b) { return (unsigned)((uint64_t)a * b >> 32); }
+static inline unsigned long long __umul64hi(unsigned long long a, unsigned long long b) {
+    return (unsigned long long)((unsigned __int128)a * b >> 64);
+}
+template <class To, class From>
+static To bits_as(From value) {
+    static_assert(sizeof(To) == sizeof(From));
+    To result;
+    std::memcpy(&result, &value, sizeof(To));
+    return result;
+}
+static inline unsigned __float_as_uint(float value) { return bits_as<unsigned>(value); }
+static inline float __uint_as_float(unsigned bits) { return bits_as<float>(bits); }
 template <class T>
 static T atomicAdd(T* address, T value) {
     const T before = *address;
@@ -105,14 +133,15 @@ static void release_warp(unsigned thread, unsigned mask) {
 }
 
 // 0: ascending, 1: descending, others: a fixed shuffle per number.
-static void set_order(unsigned threads, int order) {
-    machine.order.resize(threads);
-    for (unsigned i = 0; i < threads; ++i) machine.order[i] = order == 1 ? threads - 1 - i : i;
+static std::vector<unsigned> in_order(unsigned count, int order) {
+    std::vector<unsigned> places(count);
+    for (unsigned i = 0; i < count; ++i) places[i] = order == 1 ? count - 1 - i : i;
     uint64_t random = 0x9e3779b97f4a7c15ull * (order + 1);
-    for (unsigned i = threads; order > 1 && i > 1; --i) {
+    for (unsigned i = count; order > 1 && i > 1; --i) {
         random = random * 6364136223846793005ull + 1442695040888963407ull;
-        std::swap(machine.order[i - 1], machine.order[(random >> 33) % i]);
+        std::swap(places[i - 1], places[(random >> 33) % i]);
     }
+    return places;
 }
 
 static bool run_next() {
@@ -129,9 +158,10 @@ static bool run_next() {
     return false;
 }
 
-// Back to the scheduler from a thread that accessed memory of no one.
-static void trap(int) {
-    machine.error = "a thread accessed memory outside all buffers";
+// Back to the scheduler from a thread that accessed memory of no one, or a vector where none can lie.
+static void trap(int signal) {
+    machine.error = signal == SIGILL ? "a thread accessed memory that is not aligned"
+                                     : "a thread accessed memory outside all buffers";
     setcontext(&machine.scheduler);
 }
 
@@ -165,20 +195,22 @@ const char* run(int blocks, int threads, int shared_bytes, int order, Kernel ker
     machine.stacks.resize(threads * STACK);
     machine.closure = &kernel;
     machine.body = [](void* closure) { (*static_cast<Kernel*>(closure))(); };
-    set_order(threads, order);
+    machine.order = in_order(threads, order);
     gridDim = {(unsigned)blocks, 1, 1};
     blockDim = {(unsigned)threads, 1, 1};
-    struct sigaction ours = {}, segv, bus;
+    struct sigaction ours = {}, segv, bus, ill;
     ours.sa_handler = trap;
     sigaction(SIGSEGV, &ours, &segv);
     sigaction(SIGBUS, &ours, &bus);
+    sigaction(SIGILL, &ours, &ill);
     const char* error = nullptr;
-    for (int block = 0; block < blocks && !error; ++block) {
-        blockIdx = {(unsigned)block, 0, 0};
-        error = run_block(threads, shared_bytes);
+    for (unsigned block : in_order(blocks, order)) {
+        blockIdx = {block, 0, 0};
+        if ((error = run_block(threads, shared_bytes))) break;
     }
     sigaction(SIGSEGV, &segv, nullptr);
     sigaction(SIGBUS, &bus, nullptr);
+    sigaction(SIGILL, &ill, nullptr);
     return error;
 }
 

@@ -9,5 +9,18 @@ letters: `amortix.batch`.
 from amortix.ops.context_merge import MAX_KEPT, context_merge, squared_distance
 from amortix.ops.local_solve import local_solve
 from amortix.ops.log_evidence import log_evidence
+from amortix.ops.pool_gather import pool_gather
+from amortix.ops.pool_scatter import pool_scatter
+from amortix.ops.task_linear import task_linear, task_linear_query
 
-__all__ = ["MAX_KEPT", "context_merge", "local_solve", "log_evidence", "squared_distance"]
+__all__ = [
+    "MAX_KEPT",
+    "context_merge",
+    "local_solve",
+    "log_evidence",
+    "pool_gather",
+    "pool_scatter",
+    "squared_distance",
+    "task_linear",
+    "task_linear_query",
+]

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-Argument = Tensor | np.int32 | np.float32 | np.uint64
+Argument = Tensor | np.int32 | np.int64 | np.float32 | np.float64 | np.uint64
 
 OPTIONS = ("--std=c++17",)
 """What NVRTC is asked for. CuPy adds ``-ftz=true``: subnormal numbers become zero."""

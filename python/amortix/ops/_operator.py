@@ -20,6 +20,7 @@ def register(
     cpu: Callable[..., Any],
     launch: Callable[..., Planned],
     fake: Callable[..., Any],
+    mutates: tuple[str, ...] = (),
 ) -> Callable[..., Any]:
     """The operator ``amortix::name``: one node for `torch.compile`, whose body the tensors' device picks.
 
@@ -30,8 +31,9 @@ def register(
         cpu: the Rust body.
         launch: plans the CUDA body.
         fake: empty results of the right shapes.
+        mutates: the arguments that are written into, as the schema marks them.
     """
-    operator = torch.library.custom_op(f"amortix::{name}", definition, mutates_args=(), schema=schema)
+    operator = torch.library.custom_op(f"amortix::{name}", definition, mutates_args=mutates, schema=schema)
     operator.register_kernel("cpu", cpu)
     operator.register_kernel("cuda", on_device(definition, launch))
     operator.register_fake(fake)

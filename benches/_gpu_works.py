@@ -1,0 +1,103 @@
+"""What `gpu.py` measures: for each file of ``cuda/`` arguments of a real size, and the least that has to be done.
+
+To add an operation, write a function that returns its `Work` and list it in `WORKS`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Work:
+    """One call of an operation.
+
+    Attributes:
+        operation: its name in ``torch.ops.amortix`` and of its ``.cu`` file.
+        sizes: what the call works on, in words.
+        arguments: of the operator.
+        bytes: of device memory that must be read and written at least once.
+        flop: float32 operations that the formula takes, a multiply-add being two; copies and integers count nothing.
+    """
+
+    operation: str
+    sizes: str
+    arguments: tuple[Any, ...]
+    bytes: float
+    flop: float
+
+
+Make = Callable[[str, bool], Work]
+
+
+def context_merge(device: str, quick: bool) -> Work:
+    queries, batch, columns, outputs, kept = (64 if quick else 10_000), 512, 16, 1, 64
+    normal = _normals(device)
+    query, rows, values = normal(1, queries, columns), normal(1, batch, columns), normal(1, batch, outputs)
+    relevance = torch.full((1, columns), 1 / columns, device=device)
+    distance = torch.full((1, queries, kept), math.inf, device=device)
+    state = distance, distance.new_zeros(1, queries, kept, columns), distance.new_zeros(1, queries, kept, outputs)
+    width = columns + outputs + 1
+    moved = 2 * 4 * queries * kept * width + 4 * batch * (width - 1) + 4 * queries * columns
+    sizes = f"{queries:,} queries, {batch} rows × {columns}, K = {kept}, empty"
+    arguments = query, rows, values, relevance, *state, None
+    return Work("context_merge", sizes, arguments, moved, 4.0 * queries * batch * columns)
+
+
+def local_solve(device: str, quick: bool) -> Work:
+    queries, columns, outputs, kept = (64 if quick else 10_000), 16, 1, 64
+    normal = _normals(device)
+    query, scale = normal(1, queries, columns), torch.ones(1, device=device)
+    kept_x = query[:, :, None] + normal(1, queries, kept, columns)
+    distance = torch.ones(1, queries, kept, device=device)
+    relevance = torch.full((1, columns), 1 / columns, device=device)
+    arguments = query, kept_x, normal(1, queries, kept, outputs), distance, relevance, scale, 0.1 * scale
+    moved = 4 * queries * (kept * (columns + outputs + 1) + columns + outputs + 1)
+    flop = queries * (2.0 * kept**2 * columns + kept**3 / 3 + kept**2 * (1 + outputs))
+    return Work("local_solve", f"{queries:,} queries, K = {kept}, {columns} columns", arguments, moved, flop)
+
+
+def pool_gather(device: str, quick: bool) -> Work:
+    fields, slots, moved, sizes = _pool(device, quick)
+    return Work("pool_gather", sizes, (fields, slots), moved, 0.0)
+
+
+def pool_scatter(device: str, quick: bool) -> Work:
+    fields, slots, moved, sizes = _pool(device, quick)
+    values = [torch.ones(len(slots), *field.shape[1:], dtype=field.dtype, device=device) for field in fields]
+    return Work("pool_scatter", sizes, (fields, slots, values), moved, 0.0)
+
+
+def task_linear(device: str, quick: bool) -> Work:
+    tasks, rows, columns = (16 if quick else 4_096), 128, 32
+    ids = torch.arange(tasks, device=device)
+    settings = [columns, columns], [0.5, 0.5], [1.0, 1.0], 0.0, [1.0, 1.0], 1.0
+    moved = 4 * tasks * rows * (columns + 1)
+    # A pair of normals takes 60 operations: a logarithm, a root, a sine and a cosine.
+    flop = tasks * rows * (30.0 * (columns + 1) + 2 * columns)
+    sizes = f"{tasks:,} tasks × {rows} rows × {columns}"
+    return Work("task_linear", sizes, (ids, ids, 0, rows, 0, *settings), moved, flop)
+
+
+WORKS: tuple[Make, ...] = (context_merge, local_solve, pool_gather, pool_scatter, task_linear)
+
+
+def _pool(device: str, quick: bool) -> tuple[list[Tensor], Tensor, float, str]:
+    """Half of the slots of states of 4 KiB with an age each; larger together than any cache."""
+    height, width = (64 if quick else 131_072), 1024
+    fields = [torch.ones(height, width, device=device), torch.ones(height, dtype=torch.int64, device=device)]
+    generator = torch.Generator().manual_seed(0)
+    slots = torch.randperm(height, generator=generator)[: height // 2].to(device)
+    moved = len(slots) * (2 * (4 * width + 8) + 2 * 8)
+    return fields, slots, moved, f"{len(slots):,} of {height:,} states of 4 KiB"
+
+
+def _normals(device: str) -> Callable[..., Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return lambda *shape: torch.randn(shape, generator=generator).to(device)

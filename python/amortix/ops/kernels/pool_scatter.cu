@@ -1,0 +1,1 @@
+../../../../cuda/pool_scatter.cu

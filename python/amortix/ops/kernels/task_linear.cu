@@ -1,0 +1,1 @@
+../../../../cuda/task_linear.cu
