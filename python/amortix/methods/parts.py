@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from amortix.contracts import AbstractPredictor
 from amortix.learner import Task
 from amortix.likelihoods import AbstractLikelihood, CrossEntropy, SquaredError
+from amortix.predictors.convnet import ConvNetPredictor
 from amortix.predictors.mlp import MlpPredictor
 
 FEATURES = 32
@@ -18,6 +20,9 @@ def likelihood(task: Task) -> AbstractLikelihood:
     return SquaredError() if task == "regression" else CrossEntropy()
 
 
-def mlp(task: Task, hidden: tuple[int, ...], features: int, classes: int) -> MlpPredictor:
-    """A perceptron with an output for each class, or one."""
-    return MlpPredictor(tuple(hidden), features, 1 if task == "regression" else classes)
+def network(task: Task, hidden: tuple[int, ...], features: int, classes: int, side: int | None) -> AbstractPredictor:
+    """An output for each class, or one: a perceptron over columns, or convolutions over images of a given side."""
+    outputs = 1 if task == "regression" else classes
+    if side is None:
+        return MlpPredictor(tuple(hidden), features, outputs)
+    return ConvNetPredictor(tuple(hidden), side, outputs)
