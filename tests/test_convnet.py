@@ -26,10 +26,9 @@ def layers() -> nn.Sequential:
 
 
 def as_torch(blocks: dict[str, torch.Tensor]) -> list[torch.Tensor]:
-    """One task's blocks in the order and form of torch's layers; the head's rows go by place, then by channel."""
+    """One task's blocks in the order and form of torch's layers."""
     *body, head, bias = blocks.values()
-    moved = [p.permute(3, 2, 0, 1) if p.dim() == 4 else p for p in body]
-    return [*moved, head.view(PLACES, HIDDEN[-1], CLASSES).permute(2, 1, 0).flatten(1), bias]
+    return [*body, head.T, bias]
 
 
 def outputs(blocks: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
