@@ -1,15 +1,15 @@
-"""Learned initialisations: MAML, FOMAML, ANIL, Reptile, Meta-SGD. Parametric; f is a perceptron, fixed."""
+"""Learned initialisations: MAML, FOMAML, ANIL, Reptile, Meta-SGD. Parametric; f is a perceptron or a
+convolutional network, fixed."""
 
 from __future__ import annotations
 
 from amortix.adapters.gradient import GradientAdapter
-from amortix.contracts import AbstractUpdate
+from amortix.contracts import AbstractPredictor, AbstractUpdate
 from amortix.gradients import Gradient, first_order, second_order
 from amortix.learner import AbstractLearner, Task, TaskStateLearner
 from amortix.methods.method import Method
-from amortix.methods.parts import CLASSES, FEATURES, likelihood, mlp
+from amortix.methods.parts import CLASSES, FEATURES, likelihood, network
 from amortix.outer import AbstractOuterLoss, Displacement, QueryError
-from amortix.predictors.mlp import MlpPredictor
 from amortix.starts import LearnedStart
 from amortix.updates.descent import Descent, FixedRate, LearnedRate
 
@@ -22,6 +22,7 @@ def maml(
     features: int = FEATURES,
     classes: int = CLASSES,
     hidden: tuple[int, ...] = _HIDDEN,
+    side: int | None = None,
     rate: float = 0.01,
     steps: int = 1,
 ) -> AbstractLearner:
@@ -31,11 +32,12 @@ def maml(
         task: the objective.
         features: the largest D.
         classes: the most classes, for classification.
-        hidden: units of the hidden layers.
+        hidden: units of the hidden layers, or channels of the blocks of a convolutional network.
+        side: height and width of images, whose pixels are the columns; a perceptron where there is none.
         rate: of the inner steps.
         steps: inner steps on each mini-batch.
     """
-    predictor = mlp(task, hidden, features, classes)
+    predictor = network(task, hidden, features, classes, side)
     return _learner(task, predictor, Descent(FixedRate(rate)), second_order, steps, QueryError())
 
 
@@ -45,11 +47,12 @@ def fomaml(
     features: int = FEATURES,
     classes: int = CLASSES,
     hidden: tuple[int, ...] = _HIDDEN,
+    side: int | None = None,
     rate: float = 0.01,
     steps: int = 1,
 ) -> AbstractLearner:
     """First-order MAML: the inner gradients are constants to the outer loss. Arguments as of `maml`."""
-    predictor = mlp(task, hidden, features, classes)
+    predictor = network(task, hidden, features, classes, side)
     return _learner(task, predictor, Descent(FixedRate(rate)), first_order, steps, QueryError())
 
 
@@ -59,11 +62,12 @@ def anil(
     features: int = FEATURES,
     classes: int = CLASSES,
     hidden: tuple[int, ...] = _HIDDEN,
+    side: int | None = None,
     rate: float = 0.01,
     steps: int = 1,
 ) -> AbstractLearner:
     """Almost no inner loop: only the head moves in the inner steps. Arguments as of `maml`."""
-    predictor = mlp(task, hidden, features, classes)
+    predictor = network(task, hidden, features, classes, side)
     return _learner(task, predictor, Descent(FixedRate(rate, within="head")), second_order, steps, QueryError())
 
 
@@ -73,11 +77,12 @@ def reptile(
     features: int = FEATURES,
     classes: int = CLASSES,
     hidden: tuple[int, ...] = _HIDDEN,
+    side: int | None = None,
     rate: float = 0.02,
     steps: int = 5,
 ) -> AbstractLearner:
     """The start moves towards where the inner steps lead. Arguments as of `maml`."""
-    predictor = mlp(task, hidden, features, classes)
+    predictor = network(task, hidden, features, classes, side)
     return _learner(task, predictor, Descent(FixedRate(rate)), first_order, steps, Displacement())
 
 
@@ -87,17 +92,18 @@ def meta_sgd(
     features: int = FEATURES,
     classes: int = CLASSES,
     hidden: tuple[int, ...] = _HIDDEN,
+    side: int | None = None,
     rate: float = 0.01,
     steps: int = 1,
 ) -> AbstractLearner:
     """A learned start and a learned rate for each parameter. Arguments as of `maml`; ``rate`` is where they begin."""
-    predictor = mlp(task, hidden, features, classes)
+    predictor = network(task, hidden, features, classes, side)
     return _learner(task, predictor, Descent(LearnedRate(predictor, rate)), second_order, steps, QueryError())
 
 
 def _learner(
     task: Task,
-    predictor: MlpPredictor,
+    predictor: AbstractPredictor,
     update: AbstractUpdate,
     gradient: Gradient,
     steps: int,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from amortix.contracts import AbstractPredictor
 from amortix.encoders import RowEncoder
 from amortix.learner import Task
 from amortix.likelihoods import AbstractLikelihood, CrossEntropy, NormalDensity, SquaredError
+from amortix.predictors.convnet import ConvNetPredictor
 from amortix.predictors.mlp import MlpPredictor
 
 FEATURES = 32
@@ -32,3 +34,10 @@ def density(task: Task) -> AbstractLikelihood:
 def encoder(task: Task, features: int, classes: int, width: int) -> RowEncoder:
     """A network of each row."""
     return RowEncoder(features, 1 if task == "regression" else classes, width)
+
+
+def network(task: Task, hidden: tuple[int, ...], features: int, classes: int, side: int | None) -> AbstractPredictor:
+    """A perceptron over columns, or convolutions over images of a given side."""
+    if side is None:
+        return mlp(task, hidden, features, classes)
+    return ConvNetPredictor(tuple(hidden), side, 1 if task == "regression" else classes)
