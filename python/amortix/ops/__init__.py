@@ -7,7 +7,17 @@ letters: `amortix.batch`.
 """
 
 from amortix.ops.context_merge import MAX_KEPT, context_merge, squared_distance
+from amortix.ops.learned_update import UpdateNetwork, UpdateState, learned_update
 from amortix.ops.local_solve import local_solve
 from amortix.ops.log_evidence import log_evidence
 
-__all__ = ["MAX_KEPT", "context_merge", "local_solve", "log_evidence", "squared_distance"]
+__all__ = [
+    "MAX_KEPT",
+    "UpdateNetwork",
+    "UpdateState",
+    "context_merge",
+    "learned_update",
+    "local_solve",
+    "log_evidence",
+    "squared_distance",
+]
