@@ -29,6 +29,7 @@ DIRECTIONS = {
     "data": ("data", "core errors"),
     "batch": ("batch", ""),
     "ops": ("ops", "core errors batch"),
+    "optim": ("optim", "errors ops"),
     "numerics": ("moments prior sample relevance objectives", "batch ops"),
     "contracts": ("contracts", "batch numerics"),
     "adapters": ("adapters", "batch ops numerics contracts"),

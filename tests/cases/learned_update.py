@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from amortix.ops.learned_update import UpdateNetwork, UpdateState, definition
+from amortix.ops import UpdateNetwork, UpdateState
+from amortix.ops._learned import TIME_SCALES
+from amortix.ops.learned_update import _features, definition
 
 SHAPES = {
     "none": [],
@@ -23,7 +25,87 @@ SHAPES = {
 NETWORKS = {"39-32-32-2": (3, 3, (32, 32)), "tiny": (2, 0, (8,)), "odd": (2, 1, (5, 3, 7)), "linear": (1, 1, ())}
 """Momenta K, factored statistics F, hidden widths."""
 
+# A launch counts more threads than most of these have parameters; the last crosses from one chunk of 1,024 to the next.
+LARGE = [(1023,), (32, 32), (5, 205), (3, 700)]
+
+REGISTERS = {
+    "learned_update_rows": 32,
+    "learned_update_columns": 32,
+    "learned_update_means": 32,
+    "learned_update_state": 48,
+    "learned_update_fold": 40,
+    "learned_update": 72,
+}
+
 Kind = tuple[int, int, tuple[int, ...]]
+
+
+def cases() -> dict[str, tuple[Any, ...]]:
+    """Every list of shapes through every network; before the first step and later."""
+    drawn = {
+        f"{label}, {name}": draw(shapes, kind) for label, shapes in SHAPES.items() for name, kind in NETWORKS.items()
+    }
+    drawn["large, 39-32-32-2"] = draw(LARGE, NETWORKS["39-32-32-2"])
+    drawn["first step"] = draw(SHAPES["several"], NETWORKS["39-32-32-2"], steps=0)
+    return drawn
+
+
+def largest() -> tuple[Any, ...]:
+    return draw([(2, 2)], (3, 3, (64, 64)))
+
+
+def crossing() -> tuple[Any, ...]:
+    """Several rows, strips, chunks and tensors for one block, with other weights folded for each."""
+    return draw([(3, 700), (40, 3), (1, 5)], NETWORKS["39-32-32-2"])
+
+
+def check(got: tuple[list[Tensor], ...], arguments: tuple[Any, ...]) -> None:
+    """Compare with the definition in float64, to the error that rounding can make in float32.
+
+    A state is a sum of positive multiples: its terms, added by their size, times the number of roundings. A network's
+    output errs by that number times what the layers give where every weight and input is positive (Higham, Accuracy
+    and Stability of Numerical Algorithms, section 3.1), the number being the length of all sums on the way.
+    """
+    unit = torch.finfo(torch.float32).eps / 2
+    wide = [_double(argument) for argument in arguments]
+    parameters, gradients, *state, _, network, rate, weight_decay = wide
+    wanted = definition(*wide)
+    assert [len(one) for one in got] == [len(one) for one in wanted]
+    positive = definition([p.abs() for p in parameters], [g.abs() for g in gradients], *_abs(state), *wide[6:])
+    for place in range(1, 5):
+        for one, exact, most in zip(got[place], wanted[place], positive[place], strict=True):
+            assert one.shape == exact.shape
+            assert ((one - exact).abs() <= (sum(one.shape) + 8) * unit * most).all()
+    learned = UpdateNetwork.of(network)
+    for i, parameter in enumerate(parameters):
+        if parameter.numel() == 0:
+            assert torch.equal(got[0][i], arguments[0][i])
+            continue
+        own = positive[1][i :: len(parameters)], *(positive[place][i] for place in (2, 3, 4))
+        true = wanted[1][i :: len(parameters)], *(wanted[place][i] for place in (2, 3, 4))
+        scale = _features(parameter, gradients[i], *true).square().mean((1, 2), keepdim=True).add(1e-5).rsqrt()
+        inputs = (_features(parameter.abs(), gradients[i].abs(), *own) * scale).movedim(0, -1)
+        hidden = torch.cat([inputs, torch.ones(*inputs.shape[:2], len(TIME_SCALES), dtype=torch.float64)], -1)
+        roundings = parameter.numel() + sum(inputs.shape[:2]) + 32
+        for weight, bias in zip(learned.layers[::2], learned.layers[1::2], strict=True):
+            hidden = hidden @ weight.abs().T + bias.abs()
+            roundings += weight.shape[1] + 2
+        direction, magnitude = (hidden[..., place].reshape(parameter.shape) for place in (0, 1))
+        change = (parameter - wanted[0][i]).div(rate) - weight_decay * parameter
+        size = learned.scale[0] * torch.exp(learned.scale[1] * magnitude)
+        error = roundings * unit * (size * direction + change.abs() * learned.scale[1] * magnitude)
+        assert got[0][i].shape == parameter.shape
+        assert ((got[0][i] - wanted[0][i]).abs() <= rate * error + 4 * unit * parameter.abs()).all()
+
+
+def _double(argument: Any) -> Any:
+    if isinstance(argument, Tensor):
+        return argument.double()
+    return [one.double() for one in argument] if isinstance(argument, list) else argument
+
+
+def _abs(state: list[list[Tensor]]) -> list[list[Tensor]]:
+    return [[one.abs() for one in some] for some in state]
 
 
 def draw_network(kind: Kind, *, seed: int = 0, dtype: torch.dtype = torch.float32) -> UpdateNetwork:

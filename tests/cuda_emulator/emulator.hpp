@@ -34,6 +34,13 @@ constexpr int warpSize = 32;
 constexpr int SHARED_WORDS = 227 * 1024 / 4;
 thread_local float shared[SHARED_WORDS + 1];
 
+struct float2 {
+    float x, y;
+};
+struct float4 {
+    float x, y, z, w;
+};
+
 using std::isinf;
 using std::isnan;
 static inline float __fadd_rn(float a, float b) { return a + b; }

@@ -2,92 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
+from amortix import _core
 from amortix.errors import ArrayError
-
-TIME_SCALES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1e3, 3e3, 1e4, 3e4, 1e5)
-"""Steps over which the features of time turn from −0.76 to 1."""
+from amortix.ops import _cuda, _memory
+from amortix.ops._learned import TIME_SCALES, UpdateNetwork, UpdateState, check_update, matrix
+from amortix.ops._learned_launch import launch
+from amortix.ops._operator import register
 
 _SQUARE_FLOOR, _FACTOR_FLOOR, _FACTORED_FLOOR, _MOMENT_FLOOR = 1e-6, 1e-9, 1e-8, 1e-5
-
-
-@dataclass(frozen=True)
-class UpdateNetwork:
-    """What is trained of a learned optimizer: decays and a small network, the same for every parameter.
-
-    Attributes:
-        momentum_decay: ``[K]``, of the running means of gradients, K ≥ 1.
-        square_decay: ``[1]``, of the running mean of squared gradients.
-        factored_decay: ``[F]``, of the row and column means of squared gradients; 0 ≤ F ≤ K, and F = 0 leaves
-            these statistics and their features out.
-        scale: ``[2]``, what multiplies the update, and the magnitude before its exponential.
-        layers: weight ``[to, from]`` and bias ``[to]`` of each layer in turn; the first reads `inputs` features,
-            ReLU stands between them, the last gives direction and magnitude.
-    """
-
-    momentum_decay: Tensor
-    square_decay: Tensor
-    factored_decay: Tensor
-    scale: Tensor
-    layers: tuple[Tensor, ...]
-
-    @staticmethod
-    def inputs(momenta: int, factored: int) -> int:
-        """Features of a parameter: 39 for three momenta and three factored statistics, 21 for three and none."""
-        return 4 + 2 * momenta + 6 * factored + len(TIME_SCALES)
-
-    @classmethod
-    def of(cls, tensors: Sequence[Tensor]) -> UpdateNetwork:
-        """The network whose `tensors` these are."""
-        return cls(tensors[0], tensors[1], tensors[2], tensors[3], tuple(tensors[4:]))
-
-    def tensors(self) -> list[Tensor]:
-        """All of it in one list, the layers last."""
-        return [self.momentum_decay, self.square_decay, self.factored_decay, self.scale, *self.layers]
-
-
-@dataclass(frozen=True)
-class UpdateState:
-    """What a learned optimizer remembers of N tensors, float32.
-
-    A tensor is seen as a matrix of R = ``shape[0]`` rows and C columns, everything else; a vector is one row.
-
-    Attributes:
-        momentum: K·N tensors of the parameters' shapes: all N at the first decay, then all at the second.
-        square: N tensors of the parameters' shapes.
-        row: N tensors ``[F, R]``, means over columns.
-        column: N tensors ``[F, C]``, means over rows.
-    """
-
-    momentum: list[Tensor]
-    square: list[Tensor]
-    row: list[Tensor]
-    column: list[Tensor]
-
-    @classmethod
-    def zeros(cls, parameters: Sequence[Tensor], momenta: int, factored: int) -> UpdateState:
-        """The state before the first step."""
-        sizes = [matrix(parameter.shape) for parameter in parameters]
-
-        def zeros() -> list[Tensor]:
-            return [torch.zeros_like(parameter, dtype=_state_type(parameter)) for parameter in parameters]
-
-        def factors(axis: int) -> list[Tensor]:
-            pairs = zip(parameters, sizes, strict=True)
-            return [one.new_zeros(factored, size[axis], dtype=_state_type(one)) for one, size in pairs]
-
-        return cls([one for _ in range(momenta) for one in zeros()], zeros(), factors(0), factors(1))
-
-
-def matrix(shape: torch.Size) -> tuple[int, int]:
-    """Rows and columns of a tensor seen as a matrix."""
-    return (shape[0], shape[1:].numel()) if len(shape) > 1 else (1, shape.numel())
 
 
 def learned_update(
@@ -133,10 +62,56 @@ def learned_update(
         performance in learned optimizers (2022), appendix A: 39-32-32-2 is its AdaFac network. It takes the largest two
         axes for rows and columns, and for a vector's row its own elements.
     """
-    _check(parameters, gradients, state, step, network)
+    arguments = _arguments(parameters, gradients, state, step, network, rate, weight_decay)
+    tensors = [one for argument in arguments[:8] for one in argument]
+    trained = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+    body = definition if trained or step.dtype == torch.float64 else _operator
+    new, *states = body(*arguments)
+    return [one.to(like.dtype) for one, like in zip(new, parameters, strict=True)], UpdateState(*states)
+
+
+def learned_update_(
+    parameters: Sequence[Tensor],
+    gradients: Sequence[Tensor],
+    state: UpdateState,
+    step: Tensor,
+    network: UpdateNetwork,
+    *,
+    rate: float = 1.0,
+    weight_decay: float = 0.0,
+) -> None:
+    """`learned_update` in place: parameters and state are overwritten, and no history is kept.
+
+    For optimizers: new tensors of their size would cost more time than the reads and writes. The operator declares
+    what it mutates, so autograd and `torch.compile` know.
+
+    Args and errors as in `learned_update`; float32 and bfloat16 only. Tensors that are not contiguous are copied,
+    updated and copied back; bfloat16 parameters are widened first and rounded once.
+    """
+    arguments = _arguments(parameters, gradients, state, step, network, rate, weight_decay)
+    if step.dtype != torch.float32:
+        raise ArrayError("learned_update_: parameters are torch.float64; give float32 or bfloat16")
+    with torch.no_grad():
+        _operator_(*arguments)
+        for parameter, wide in zip(parameters, arguments[0], strict=True):
+            if parameter.dtype != torch.float32:
+                parameter.copy_(wide)
+
+
+def _arguments(
+    parameters: Sequence[Tensor],
+    gradients: Sequence[Tensor],
+    state: UpdateState,
+    step: Tensor,
+    network: UpdateNetwork,
+    rate: float,
+    weight_decay: float,
+) -> tuple[Any, ...]:
+    """What all bodies take, once it is checked; bfloat16 widened."""
+    check_update(parameters, gradients, state, step, network)
+    wide = [[one.to(step.dtype) for one in some] for some in (parameters, gradients)]
     lists = state.momentum, state.square, state.row, state.column
-    new, *states = definition(list(parameters), list(gradients), *lists, step, network.tensors(), rate, weight_decay)
-    return new, UpdateState(*states)
+    return *wide, *lists, step, network.tensors(), rate, weight_decay
 
 
 def definition(
@@ -161,7 +136,7 @@ def definition(
         for i in range(count)
     ]
     updated = [
-        (parameter - rate * (result[0] + weight_decay * parameter)).to(parameter.dtype)
+        parameter - rate * (result[0] + weight_decay * parameter)
         for parameter, result in zip(parameters, results, strict=True)
     ]
     moved = [result[1][k] for k in range(len(learned.momentum_decay)) for result in results]
@@ -180,8 +155,7 @@ def _one(
 ) -> tuple[Tensor, list[Tensor], Tensor, Tensor, Tensor]:
     """The change of one tensor before rate and decay, and its new state; where it is empty nothing changes."""
     if parameter.numel() == 0:
-        return parameter, momentum, square, row, column
-    gradient = gradient.to(square.dtype)
+        return parameter.clone(), [m.clone() for m in momentum], square.clone(), row.clone(), column.clone()
     squared = gradient.square()
     momentum = [_decayed(m, gradient, d) for m, d in zip(momentum, network.momentum_decay, strict=True)]
     square = _decayed(square, squared, network.square_decay[0])
@@ -189,7 +163,7 @@ def _one(
     table = squared.reshape(rows, columns)
     row = _decayed(row, table.mean(1), network.factored_decay[:, None])
     column = _decayed(column, table.mean(0), network.factored_decay[:, None])
-    features = _features(parameter.to(square.dtype), gradient, momentum, square, row, column)
+    features = _features(parameter, gradient, momentum, square, row, column)
     scale = torch.rsqrt(features.square().mean((1, 2), keepdim=True) + _MOMENT_FLOOR)
     time = torch.tanh(step / step.new_tensor(TIME_SCALES) - 1).to(square.dtype)
     hidden = torch.cat([features * scale, time[:, None, None].expand(-1, rows, columns)]).movedim(0, -1)
@@ -220,52 +194,91 @@ def _decayed(mean: Tensor, value: Tensor, decay: Tensor) -> Tensor:
     return decay * mean + (1 - decay) * value
 
 
-def _state_type(parameter: Tensor) -> torch.dtype:
-    return torch.float64 if parameter.dtype == torch.float64 else torch.float32
-
-
-def _check(
-    parameters: Sequence[Tensor], gradients: Sequence[Tensor], state: UpdateState, step: Tensor, network: UpdateNetwork
+def _cpu_(
+    parameters: list[Tensor],
+    gradients: list[Tensor],
+    momentum: list[Tensor],
+    square: list[Tensor],
+    row: list[Tensor],
+    column: list[Tensor],
+    step: Tensor,
+    network: list[Tensor],
+    rate: float,
+    weight_decay: float,
 ) -> None:
-    """Refuse, by name, what does not fit."""
-    _check_network(network)
-    momenta, factored = len(network.momentum_decay), len(network.factored_decay)
-    shapes = [parameter.shape for parameter in parameters]
-    sizes = [matrix(shape) for shape in shapes]
-    kind = parameters[0].dtype if parameters else torch.float32
-    held = torch.float64 if kind == torch.float64 else torch.float32
-    if kind not in (torch.float32, torch.bfloat16, torch.float64):
-        raise ArrayError(f"learned_update: parameters[0] is {kind}; give float32 or bfloat16")
-    for name, tensors, wanted, dtype in (
-        ("parameters", parameters, shapes, kind),
-        ("gradients", gradients, shapes, kind),
-        ("state.momentum", state.momentum, shapes * momenta, held),
-        ("state.square", state.square, shapes, held),
-        ("state.row", state.row, [(factored, rows) for rows, _ in sizes], held),
-        ("state.column", state.column, [(factored, columns) for _, columns in sizes], held),
-        ("step", [step], [(len(parameters),)], held),
-    ):
-        if len(tensors) != len(wanted):
-            raise ArrayError(f"learned_update: {name} holds {len(tensors)} tensors; expected {len(wanted)}")
-        for place, (tensor, shape) in enumerate(zip(tensors, wanted, strict=True)):
-            if tensor.shape != shape or tensor.dtype != dtype or tensor.device != step.device:
-                given = f"{list(tensor.shape)} {tensor.dtype} on {tensor.device}"
-                raise ArrayError(
-                    f"learned_update: {name}[{place}] is {given}; expected {list(shape)} {dtype} on {step.device}"
-                )
+    written = parameters, momentum, square, row, column
+    new, *states = [[_memory.lend(one) for one in some] for some in written]
+    read = [_memory.lend(one) for one in gradients]
+    learned = [_memory.lend(one) for one in network]
+    _core.learned_update_into(new, read, *states, _memory.lend(step), learned, rate, weight_decay)
+    for tensors, arrays in zip(written, (new, *states), strict=True):
+        for tensor, array in zip(tensors, arrays, strict=True):
+            if array.ctypes.data != tensor.data_ptr():
+                tensor.copy_(torch.from_numpy(array))
 
 
-def _check_network(network: UpdateNetwork) -> None:
-    momenta, factored, layers = len(network.momentum_decay), len(network.factored_decay), network.layers
-    if not 0 <= factored <= momenta or momenta < 1:
-        raise ArrayError(f"learned_update: K={momenta} momenta, F={factored} factors; give K ≥ 1 and 0 ≤ F ≤ K")
-    if len(layers) < 2 or len(layers) % 2:
-        raise ArrayError(f"learned_update: network.layers holds {len(layers)} tensors; give a weight and a bias each")
-    width = UpdateNetwork.inputs(momenta, factored)
-    for place, (weight, bias) in enumerate(zip(layers[::2], layers[1::2], strict=True)):
-        last = 2 * place + 2 == len(layers)
-        if weight.dim() != 2 or bias.shape != weight.shape[:1] or weight.shape[1] != width or (last and len(bias) != 2):
-            given = f"weight {list(weight.shape)} and bias {list(bias.shape)}"
-            wanted = f"[{2 if last else 'H'}, {width}] and [{2 if last else 'H'}]"
-            raise ArrayError(f"learned_update: layer {place} has {given}; expected {wanted}")
-        width = len(bias)
+def _cpu(
+    parameters: list[Tensor],
+    gradients: list[Tensor],
+    momentum: list[Tensor],
+    square: list[Tensor],
+    row: list[Tensor],
+    column: list[Tensor],
+    step: Tensor,
+    network: list[Tensor],
+    rate: float,
+    weight_decay: float,
+) -> tuple[list[Tensor], ...]:
+    new, *states = ([one.clone() for one in some] for some in (parameters, momentum, square, row, column))
+    _cpu_(new, gradients, states[0], states[1], states[2], states[3], step, network, rate, weight_decay)
+    return new, *states
+
+
+def _fake(
+    parameters: list[Tensor],
+    gradients: list[Tensor],
+    momentum: list[Tensor],
+    square: list[Tensor],
+    row: list[Tensor],
+    column: list[Tensor],
+    *others: Any,
+) -> tuple[list[Tensor], ...]:
+    new, *states = ([torch.empty_like(one) for one in some] for some in (parameters, momentum, square, row, column))
+    return new, *states
+
+
+_ARGUMENTS = (
+    "(Tensor{0}[] parameters, Tensor[] gradients, Tensor{1}[] momentum, Tensor{2}[] square, Tensor{3}[] row,"
+    " Tensor{4}[] column, Tensor step, Tensor[] network, float rate, float weight_decay)"
+)
+
+_operator = register(
+    "learned_update",
+    _ARGUMENTS.format(*[""] * 5) + " -> (Tensor[], Tensor[], Tensor[], Tensor[], Tensor[])",
+    definition,
+    cpu=_cpu,
+    launch=launch,
+    fake=_fake,
+)
+
+
+def _overwrite(body: Callable[..., Any]) -> Callable[..., None]:
+    """The body that works in place, from one that gives new tensors."""
+
+    def overwriting(*arguments: Any) -> None:
+        for olds, news in zip((arguments[0], *arguments[2:6]), body(*arguments), strict=True):
+            for old, new in zip(olds, news, strict=True):
+                old.copy_(new)
+
+    return overwriting
+
+
+_operator_ = torch.library.custom_op(
+    "amortix::learned_update_",
+    _overwrite(definition),
+    mutates_args=("parameters", "momentum", "square", "row", "column"),
+    schema=_ARGUMENTS.format(*(f"(a{i}!)" for i in range(5))) + " -> ()",
+)
+_operator_.register_kernel("cpu", _cpu_)
+_operator_.register_kernel("cuda", _overwrite(_cuda.on_device(definition, launch)))
+_operator_.register_fake(lambda *arguments: None)
