@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
 from amortix.errors import ArrayError
-from amortix.ops import UpdateNetwork, UpdateState, learned_update
-from cases.learned_update import SHAPES, draw, draw_network
+from amortix.ops import UpdateNetwork, UpdateState, learned_update, learned_update_
+from cases.learned_update import NETWORKS, SHAPES, draw, draw_network
 
 
 def adam_like(decay: float, square_decay: float, size: float) -> UpdateNetwork:
@@ -165,3 +169,89 @@ def test_what_does_not_fit_is_refused_by_name(place: int, change, message: str) 
             rate=rate,
             weight_decay=decay,
         )
+
+
+# Bodies
+
+
+def both(shapes: list[tuple[int, ...]], kind: str = "39-32-32-2") -> tuple[list, UpdateState, Tensor, UpdateNetwork]:
+    """Parameters and gradients, state, step, network."""
+    p, g, *lists, step, network, _, _ = draw(shapes, NETWORKS[kind])
+    return [p, g], UpdateState(*lists), step, UpdateNetwork.of(network)
+
+
+def all_of(parameters: list[Tensor], state: UpdateState) -> list[Tensor]:
+    return [*parameters, *state.momentum, *state.square, *state.row, *state.column]
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_in_place_it_is_the_same_step(kind: str) -> None:
+    (p, g), state, step, network = both(SHAPES["several"], kind)
+    before = [one.clone() for one in all_of(p, state)]
+    wanted = all_of(*learned_update(p, g, state, step, network, rate=0.5, weight_decay=0.1))
+    torch.testing.assert_close(all_of(p, state), before, rtol=0, atol=0)
+    assert learned_update_(p, g, state, step, network, rate=0.5, weight_decay=0.1) is None
+    torch.testing.assert_close(all_of(p, state), wanted, rtol=0, atol=0)
+
+
+def unaligned(tensor: Tensor) -> Tensor:
+    if tensor.numel() == 0:
+        return tensor
+    memory = bytearray(1) + tensor.contiguous().numpy().tobytes()
+    return torch.frombuffer(memory, dtype=torch.float32, offset=1).view(tensor.shape)
+
+
+def strided(tensor: Tensor) -> Tensor:
+    return torch.stack([tensor, tensor + 1], -1)[..., 0]
+
+
+@pytest.mark.parametrize("change", [unaligned, strided])
+def test_any_memory_layout_gives_the_same_step(change) -> None:
+    (p, g), state, step, network = both(SHAPES["several"])
+    wanted = all_of(*learned_update(p, g, state, step, network))
+    lists = [[change(one) for one in some] for some in (p, g, state.momentum, state.square, state.row, state.column)]
+    changed = UpdateState(*lists[2:])
+    learned_update_(lists[0], lists[1], changed, change(step), UpdateNetwork.of([*map(change, network.tensors())]))
+    torch.testing.assert_close(all_of(lists[0], changed), wanted, rtol=0, atol=0)
+
+
+def test_bfloat16_parameters_are_widened_and_rounded_once() -> None:
+    (p, g), state, step, network = both(SHAPES["several"])
+    p, g = ([one.bfloat16() for one in some] for some in (p, g))
+    wide, wanted = learned_update([one.float() for one in p], [one.float() for one in g], state, step, network)
+    got, held = learned_update(p, g, state, step, network)
+    torch.testing.assert_close(got, [one.bfloat16() for one in wide], rtol=0, atol=0)
+    torch.testing.assert_close(all_of([], held), all_of([], wanted), rtol=0, atol=0)
+    learned_update_(p, g, state, step, network)
+    torch.testing.assert_close(p, got, rtol=0, atol=0)
+
+
+def test_torch_knows_what_the_operators_mutate_and_return() -> None:
+    arguments = draw(SHAPES["a block"], NETWORKS["tiny"])
+    tests = "test_schema", "test_faketensor"
+    for operator in (torch.ops.amortix.learned_update, torch.ops.amortix.learned_update_):
+        assert set(torch.library.opcheck(operator.default, arguments, test_utils=tests).values()) == {"SUCCESS"}
+
+
+_HASH = """
+import hashlib, sys
+from cases.learned_update import NETWORKS, draw
+import torch
+arguments = draw([(300, 100), (7,), (1, 20_000)], NETWORKS["39-32-32-2"], steps=0)
+import amortix.ops
+outputs = torch.ops.amortix.learned_update(*arguments)
+print(hashlib.sha256(b"".join(one.numpy().tobytes() for some in outputs for one in some)).hexdigest())
+"""
+
+
+def test_the_number_of_threads_does_not_show() -> None:
+    tests = Path(__file__).parent
+    hashes = set()
+    for threads in ("1", "2", "5"):
+        # The arguments are drawn by torch, whose own sums may depend on its threads.
+        environment = os.environ | {"RAYON_NUM_THREADS": threads, "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(
+            [sys.executable, "-c", _HASH], cwd=tests, env=environment, capture_output=True, text=True, check=True
+        )
+        hashes.add(done.stdout)
+    assert len(hashes) == 1

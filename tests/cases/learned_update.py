@@ -25,8 +25,8 @@ SHAPES = {
 NETWORKS = {"39-32-32-2": (3, 3, (32, 32)), "tiny": (2, 0, (8,)), "odd": (2, 1, (5, 3, 7)), "linear": (1, 1, ())}
 """Momenta K, factored statistics F, hidden widths."""
 
-# A launch counts more threads than most of these have parameters; the last crosses from one chunk of 1,024 to the next.
-LARGE = [(1023,), (32, 32), (5, 205), (3, 700)]
+LARGE = [(1023,), (32, 32), (5, 205), (3, 1400), (300, 3), (4097,)]
+"""Over chunks of 1,024 (CUDA) and 4,096 parameters, strips of 256 columns and sums of 256 rows (CPU)."""
 
 REGISTERS = {
     "learned_update_rows": 32,
