@@ -308,11 +308,16 @@ def test_a_distributed_model_trains_alike(network: UpdateNetwork, tmp_path: Path
 
     if not dist.is_available() or not dist.is_gloo_available():
         pytest.skip("torch was built without gloo")
+    from torch.distributed.tensor import distribute_tensor, init_device_mesh
+
     dist.init_process_group("gloo", init_method=f"file://{tmp_path / 'meet'}", rank=0, world_size=1)
     try:
         net, other = model(), model()
         wrapped = nn.parallel.DistributedDataParallel(net)
         got = train(wrapped, LearnedOptimizer(wrapped.parameters(), network, lr=0.1), range(3))
+        sharded = distribute_tensor(torch.zeros(4), init_device_mesh("cpu", (1,)))
+        with pytest.raises(ArrayError, match="parameter 0 of group 0 is sharded"):
+            LearnedOptimizer([sharded], network)
     finally:
         dist.destroy_process_group()
     same(got, train(other, LearnedOptimizer(other.parameters(), network, lr=0.1), range(3)))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -62,7 +64,7 @@ def launch(
         one("_fold", len(parameters), 128, inputs, partial, first, bias, _cuda.lend(step), tables.tensors,
             tables.first_chunk, folded, *map(np.int32, (len(parameters), inputs, len(bias), widths[0]))),
         one("", chunks, threads, most + 4 * threads * widest, p, g, new_m, new_v, *statistics, learned.scale, folded,
-            later, torch.tensor(widths, dtype=torch.int32, device=step.device), tables.tensors, tables.chunks, new_p,
+            later, _integers(tuple(widths), step.device), tables.tensors, tables.chunks, new_p,
             *sizes, *map(np.int32, (len(widths), later.numel(), widest)), np.float32(rate), np.float32(weight_decay)),
     )  # fmt: skip
     filled = zip((new_p, new_m, new_v, new_a, new_b), (parameters, momentum, square, row, column), strict=True)
@@ -81,24 +83,28 @@ class _Tables:
 
 
 @functools.lru_cache(maxsize=64)
+def _integers(values: tuple[Any, ...], device: torch.device) -> Tensor:
+    """Copied to the device once: a copy would wait for it, and could not be captured in a graph."""
+    return torch.tensor(values, dtype=torch.int32, device=device)
+
+
+@functools.lru_cache(maxsize=64)
 def _tables(sizes: tuple[tuple[int, int], ...], device: torch.device) -> _Tables:
-    """Made once for tensors of the same sizes: a copy to the device would wait for it."""
+    """Made once for tensors of the same sizes."""
     begins = [[0, 0, 0]]
     for rows, columns in sizes:
         place, row, column = begins[-1]
         begins.append([place + rows * columns, row + rows, column + columns])
     if begins[-1][0] >= 2**31:
         raise ArrayError(f"learned_update: {begins[-1][0]} parameters; give fewer than 2³¹ at a time")
-    chunks = [(i, at) for i, (rows, columns) in enumerate(sizes) for at in range(0, rows * columns, _CHUNK)]
-    counts = [-(-rows * columns // _CHUNK) for rows, columns in sizes]
     tables = (
-        [(begin[0], rows, columns, *begin[1:]) for begin, (rows, columns) in zip(begins, sizes, strict=False)],
-        [i for i, (rows, _) in enumerate(sizes) for _ in range(rows)],
-        [(i, at) for i, (_, columns) in enumerate(sizes) for at in range(0, columns, _STRIP)],
-        chunks,
-        np.cumsum([0, *counts]).tolist(),
+        tuple((begin[0], *size, *begin[1:]) for begin, size in zip(begins, sizes, strict=False)),
+        tuple(i for i, (rows, _) in enumerate(sizes) for _ in range(rows)),
+        tuple((i, at) for i, (_, columns) in enumerate(sizes) for at in range(0, columns, _STRIP)),
+        tuple((i, at) for i, (rows, columns) in enumerate(sizes) for at in range(0, rows * columns, _CHUNK)),
+        tuple(itertools.accumulate((-(-rows * columns // _CHUNK) for rows, columns in sizes), initial=0)),
     )
-    return _Tables(*(torch.tensor(table, dtype=torch.int32, device=device) for table in tables))
+    return _Tables(*(_integers(table, device) for table in tables))
 
 
 def _flat(tensors: list[Tensor], like: Tensor) -> Tensor:
