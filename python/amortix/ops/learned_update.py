@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear
 
 from amortix import _core
 from amortix.errors import ArrayError
@@ -166,10 +165,10 @@ def _one(
     features = _features(parameter, gradient, momentum, square, row, column)
     scale = torch.rsqrt(features.square().mean((1, 2), keepdim=True) + _MOMENT_FLOOR)
     time = torch.tanh(step / step.new_tensor(TIME_SCALES) - 1).to(square.dtype)
-    hidden = torch.cat([features * scale, time[:, None, None].expand(-1, rows, columns)]).movedim(0, -1)
+    hidden = torch.cat([(features * scale).flatten(1), time[:, None].expand(-1, rows * columns)])
     for weight, bias in zip(network.layers[:-2:2], network.layers[1:-2:2], strict=True):
-        hidden = linear(hidden, weight, bias).relu()
-    direction, magnitude = linear(hidden, *network.layers[-2:]).unbind(-1)
+        hidden = torch.addmm(bias[:, None], weight, hidden).relu()
+    direction, magnitude = torch.addmm(network.layers[-1][:, None], network.layers[-2], hidden)
     change = network.scale[0] * direction * torch.exp(network.scale[1] * magnitude)
     return change.reshape(parameter.shape), momentum, square, row, column
 
