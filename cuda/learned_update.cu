@@ -40,8 +40,6 @@ __device__ float block_sum(float value, float* lanes) {
 
 __device__ float decayed(float mean, float value, float decay) { return decay * mean + (1.0f - decay) * value; }
 
-__device__ float inverse_root(float x) { return 1.0f / sqrtf(x); }
-
 extern "C" __global__ void __launch_bounds__(128)
 learned_update_rows(const float* gradient, const float* row, const float* decay, const int* tensors,
                     const int* row_tensor, float* out_row, int rows_total, int factored) {
@@ -87,6 +85,7 @@ learned_update_columns(const float* gradient, const float* column, const float* 
     }
 }
 
+// The inverse of every row statistic's mean, [N,F].
 extern "C" __global__ void __launch_bounds__(128)
 learned_update_means(const float* row, const int* tensors, float* means, int tensors_total, int factored) {
     extern __shared__ float shared[];
@@ -96,7 +95,7 @@ learned_update_means(const float* row, const int* tensors, float* means, int ten
         float own = 0.0f;
         for (int r = threadIdx.x; r < tensor[1]; r += blockDim.x) own += a[r];
         const float total = block_sum(own, shared);
-        if (threadIdx.x == 0) means[unit] = total / tensor[1] + 1e-9f;
+        if (threadIdx.x == 0) means[unit] = 1.0f / (total / tensor[1] + 1e-9f);
     }
 }
 
@@ -107,7 +106,7 @@ __device__ void write_features(float* out, int stride, const float* parameter, c
                                int factored) {
     const long long place = (long long)tensor[0] + e;
     const int rows = tensor[1], columns = tensor[2], r = e / columns, c = e % columns;
-    const float g = gradient[place], v = square[place], root = inverse_root(v + 1e-6f);
+    const float g = gradient[place], v = square[place], root = rsqrtf(v + 1e-6f);
     float* rest = out + (long long)(4 + 2 * momenta) * stride;
     out[0] = g;
     out[stride] = parameter[place];
@@ -121,12 +120,12 @@ __device__ void write_features(float* out, int stride, const float* parameter, c
     for (int f = 0; f < factored; ++f) {
         const float a = row[(long long)tensor[3] * factored + (long long)f * rows + r];
         const float b = column[(long long)tensor[4] * factored + (long long)f * columns + c];
-        const float factor = inverse_root(fmaxf(a / means[f], 1e-9f)) * inverse_root(fmaxf(b, 1e-9f));
+        const float factor = rsqrtf(fmaxf(a * means[f], 1e-9f)) * rsqrtf(fmaxf(b, 1e-9f));
         rest[f * stride] = g * factor;
         rest[(factored + f) * stride] = a;
         rest[(2 * factored + f) * stride] = b;
-        rest[(3 * factored + f) * stride] = inverse_root(a + 1e-8f);
-        rest[(4 * factored + f) * stride] = inverse_root(b + 1e-8f);
+        rest[(3 * factored + f) * stride] = rsqrtf(a + 1e-8f);
+        rest[(4 * factored + f) * stride] = rsqrtf(b + 1e-8f);
         rest[(5 * factored + f) * stride] = momentum[f * elements + place] * factor;
     }
 }
@@ -179,7 +178,7 @@ learned_update_fold(const float* partial, const float* weight, const float* bias
         for (int i = threadIdx.x; i < inputs; i += blockDim.x) {
             float total = 0.0f;
             for (int c = first_chunk[unit]; c < first_chunk[unit + 1]; ++c) total += partial[(long long)c * inputs + i];
-            shared[i] = inverse_root(total / size + 1e-5f);
+            shared[i] = rsqrtf(total / size + 1e-5f);
         }
         const float scales[TIMES] = {1.0f, 3.0f, 10.0f, 30.0f, 100.0f, 300.0f, 1e3f, 3e3f, 1e4f, 3e4f, 1e5f};
         for (int o = threadIdx.x; o < padded; o += blockDim.x) {
@@ -220,7 +219,9 @@ __device__ void layer(const float* from, float* to, const float* weight, int inp
         }
 #pragma unroll
         for (int o = 0; o < TILE; ++o) {
-            *(float2*)(to + (first + o) * stride) = {fmaxf(left[o], floor), fmaxf(right[o], floor)};
+            // A comparison, for fmaxf would turn what is not a number into the floor.
+            *(float2*)(to + (first + o) * stride) = {left[o] < floor ? floor : left[o],
+                                                     right[o] < floor ? floor : right[o]};
         }
     }
 }

@@ -29,12 +29,12 @@ LARGE = [(1023,), (32, 32), (5, 205), (3, 1400), (300, 3), (4097,)]
 """Over chunks of 1,024 (CUDA) and 4,096 parameters, strips of 256 columns and sums of 256 rows (CPU)."""
 
 REGISTERS = {
-    "learned_update_rows": 32,
+    "learned_update_rows": 28,
     "learned_update_columns": 32,
-    "learned_update_means": 32,
-    "learned_update_state": 48,
-    "learned_update_fold": 40,
-    "learned_update": 72,
+    "learned_update_means": 24,
+    "learned_update_state": 64,
+    "learned_update_fold": 48,
+    "learned_update": 64,
 }
 
 Kind = tuple[int, int, tuple[int, ...]]
@@ -84,18 +84,36 @@ def check(got: tuple[list[Tensor], ...], arguments: tuple[Any, ...]) -> None:
         own = positive[1][i :: len(parameters)], *(positive[place][i] for place in (2, 3, 4))
         true = wanted[1][i :: len(parameters)], *(wanted[place][i] for place in (2, 3, 4))
         scale = _features(parameter, gradients[i], *true).square().mean((1, 2), keepdim=True).add(1e-5).rsqrt()
-        inputs = (_features(parameter.abs(), gradients[i].abs(), *own) * scale).movedim(0, -1)
-        hidden = torch.cat([inputs, torch.ones(*inputs.shape[:2], len(TIME_SCALES), dtype=torch.float64)], -1)
-        roundings = parameter.numel() + sum(inputs.shape[:2]) + 32
+        inputs = (_features(parameter.abs(), gradients[i].abs(), *own) * scale).flatten(1)
+        positive_outputs = torch.cat([inputs, torch.ones(len(TIME_SCALES), inputs.shape[1], dtype=torch.float64)])
+        roundings = parameter.numel() + own[2].shape[1] + own[3].shape[1]
         for weight, bias in zip(learned.layers[::2], learned.layers[1::2], strict=True):
-            hidden = hidden @ weight.abs().T + bias.abs()
+            positive_outputs = weight.abs() @ positive_outputs + bias.abs()[:, None]
             roundings += weight.shape[1] + 2
-        direction, magnitude = (hidden[..., place].reshape(parameter.shape) for place in (0, 1))
-        change = (parameter - wanted[0][i]).div(rate) - weight_decay * parameter
-        size = learned.scale[0] * torch.exp(learned.scale[1] * magnitude)
-        error = roundings * unit * (size * direction + change.abs() * learned.scale[1] * magnitude)
+        error = (roundings + 32) * unit * positive_outputs
+        change = (parameter - wanted[0][i]) / rate - weight_decay * parameter
+        # The definition again with direction 1 in place of what the network gives: the exponential alone.
+        alone = UpdateNetwork.of([*network[:-2], *_directed(*network[-2:])]).tensors()
+        (straight,), *_ = definition(
+            [parameter],
+            [gradients[i]],
+            state[0][i :: len(parameters)],
+            *([state[place][i]] for place in (1, 2, 3)),
+            wide[6][i : i + 1],
+            alone,
+            1.0,
+            0.0,
+        )
+        size = (parameter - straight).abs()
+        one, two = (part.reshape(parameter.shape) for part in error)
+        allowed = rate * (size * one + change.abs() * learned.scale[1] * two) + 4 * unit * parameter.abs()
         assert got[0][i].shape == parameter.shape
-        assert ((got[0][i] - wanted[0][i]).abs() <= rate * error + 4 * unit * parameter.abs()).all()
+        assert ((got[0][i] - wanted[0][i]).abs() <= allowed).all()
+
+
+def _directed(weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """A last layer whose direction is 1 everywhere."""
+    return torch.stack([torch.zeros_like(weight[0]), weight[1]]), torch.stack([torch.ones_like(bias[0]), bias[1]])
 
 
 def _double(argument: Any) -> Any:

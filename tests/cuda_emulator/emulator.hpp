@@ -43,6 +43,8 @@ struct float4 {
 
 using std::isinf;
 using std::isnan;
+static inline float inverse_root(float x) { return 1.0f / std::sqrt(x); }
+#define rsqrtf inverse_root  // newer C libraries declare this name
 static inline float __fadd_rn(float a, float b) { return a + b; }
 static inline float __fsub_rn(float a, float b) { return a - b; }
 static inline float __fmul_rn(float a, float b) { return a * b; }
