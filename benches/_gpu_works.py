@@ -8,10 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from amortix.ops import UpdateState
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,22 @@ def local_solve(device: str, quick: bool) -> Work:
     return Work("local_solve", f"{queries:,} queries, K = {kept}, {columns} columns", arguments, moved, flop)
 
 
+def learned_update(device: str, quick: bool) -> Work:
+    shape, count, widths = ((4, 6) if quick else (250, 400)), (3 if quick else 100), (39, 32, 32, 2)
+    normal = _normals(device)
+    parameters, gradients = ([normal(*shape) for _ in range(count)] for _ in range(2))
+    state = UpdateState.zeros(parameters, 3, 3)
+    layers = [0.2 * normal(*size) for before, after in pairwise(widths) for size in ((after, before), (after,))]
+    decays, scale = torch.tensor([0.9, 0.99, 0.999], device=device), torch.full((2,), 1e-3, device=device)
+    network = [decays, decays[2:], decays, scale, *layers]
+    lists = state.momentum, state.square, state.row, state.column
+    arguments = parameters, gradients, *lists, torch.zeros(count, device=device), network, 1.0, 0.0
+    numbers = count * shape[0] * shape[1]
+    # Statistics read the gradients first; then parameters, gradients and four moments are read, all but them written.
+    moved, flop = 4 * numbers * (1 + 6 + 5), 2.0 * numbers * (28 * 32 + 32 * 32 + 32 * 2)
+    return Work("learned_update", f"{numbers:,} parameters in {count} tensors, 39-32-32-2", arguments, moved, flop)
+
+
 def pool_gather(device: str, quick: bool) -> Work:
     fields, slots, moved, sizes = _pool(device, quick)
     return Work("pool_gather", sizes, (fields, slots), moved, 0.0)
@@ -85,7 +104,7 @@ def task_linear(device: str, quick: bool) -> Work:
     return Work("task_linear", sizes, (ids, ids, 0, rows, 0, *settings), moved, flop)
 
 
-WORKS: tuple[Make, ...] = (context_merge, local_solve, pool_gather, pool_scatter, task_linear)
+WORKS: tuple[Make, ...] = (context_merge, learned_update, local_solve, pool_gather, pool_scatter, task_linear)
 
 
 def _pool(device: str, quick: bool) -> tuple[list[Tensor], Tensor, float, str]:

@@ -335,6 +335,18 @@ def test_a_buffer_lies_as_its_tensor_does(build: Build) -> None:
         build(WIDE).run("wide", 1, 40, 0, 0, (arguments[0], memory[1:], *arguments[0:1], *arguments[1:]))
 
 
+def test_vectors_lie_in_memory_as_their_numbers_do(build: Build) -> None:
+    source = """
+    extern "C" __global__ void vectors(const float* x, float* out) {
+        const float4 four = ((const float4*)x)[threadIdx.x];
+        ((float2*)out)[threadIdx.x] = {four.x + four.w, four.y * four.z};
+    }
+    """
+    x, out = torch.arange(8.0), torch.empty(2, 2)
+    build(source).run("vectors", 1, 2, 0, 0, (x, out))
+    assert out.tolist() == [[3, 2], [11, 30]]
+
+
 def test_arguments_must_match_the_signature(build: Build) -> None:
     kernel = build(ROTATE.replace("SHIFT", "1").replace("BARRIER", "__syncthreads();"))
     assert signatures(ROTATE) == {"rotate": [("const float*", "x"), ("float*", "out"), ("int", "n")]}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import torch
 from _merge import local_solve
+from _optimizer import learned_update
 from _pool_ops import pool_ops
 from _table import main
 
 if __name__ == "__main__":
     torch.set_num_threads(2)
-    main(__doc__ or "", [local_solve, pool_ops])
+    main(__doc__ or "", [local_solve, learned_update, pool_ops])

@@ -5,6 +5,7 @@ and, where it is written (``*_into``), writable and apart from the others; anyth
 `amortix.errors.ArrayError`.
 """
 
+from collections.abc import Sequence
 from os import PathLike
 from typing import Literal, final
 
@@ -26,6 +27,7 @@ __all__ = [
     "episode_index",
     "gather_into",
     "image_rows_into",
+    "learned_update_into",
     "local_solve_into",
     "normals_into",
     "pool_advance_into",
@@ -201,6 +203,18 @@ def context_merge_into(
     out_distance: NDArray[np.float32],
     out_x: NDArray[np.float32],
     out_y: NDArray[np.float32],
+) -> None: ...
+def learned_update_into(
+    parameters: Sequence[NDArray[np.float32]],
+    gradients: Sequence[NDArray[np.float32]],
+    momentum: Sequence[NDArray[np.float32]],
+    square: Sequence[NDArray[np.float32]],
+    row: Sequence[NDArray[np.float32]],
+    column: Sequence[NDArray[np.float32]],
+    step: NDArray[np.float32],
+    network: Sequence[NDArray[np.float32]],
+    rate: float,
+    weight_decay: float,
 ) -> None: ...
 def local_solve_into(
     query: NDArray[np.float32],

@@ -29,6 +29,9 @@ struct Index {
     unsigned x, y, z;
 };
 static Index threadIdx, blockIdx, blockDim, gridDim;
+struct alignas(8) float2 {
+    float x, y;
+};
 struct alignas(16) int4 {
     int x, y, z, w;
 };
@@ -45,6 +48,8 @@ alignas(16) thread_local float shared[SHARED_WORDS + 1];
 
 using std::isinf;
 using std::isnan;
+static inline float inverse_root(float x) { return 1.0f / std::sqrt(x); }
+#define rsqrtf inverse_root  // newer C libraries declare this name
 static inline float __fadd_rn(float a, float b) { return a + b; }
 static inline float __fsub_rn(float a, float b) { return a - b; }
 static inline float __fmul_rn(float a, float b) { return a * b; }

@@ -6,7 +6,9 @@ the definition. Each operation is a `torch.library.custom_op` with a fake, so th
 letters: `amortix.batch`.
 """
 
+from amortix.ops._learned import UpdateNetwork, UpdateState
 from amortix.ops.context_merge import MAX_KEPT, context_merge, squared_distance
+from amortix.ops.learned_update import learned_update, learned_update_
 from amortix.ops.local_solve import local_solve
 from amortix.ops.log_evidence import log_evidence
 from amortix.ops.pool_gather import pool_gather
@@ -15,7 +17,11 @@ from amortix.ops.task_linear import task_linear, task_linear_query
 
 __all__ = [
     "MAX_KEPT",
+    "UpdateNetwork",
+    "UpdateState",
     "context_merge",
+    "learned_update",
+    "learned_update_",
     "local_solve",
     "log_evidence",
     "pool_gather",

@@ -4,9 +4,11 @@
 //! of `amortix.batch`. Every function takes row-major slices that its caller lends and writes each output element once.
 
 mod context_merge;
+mod learned_update;
 mod local_solve;
 
 pub use context_merge::{MergeInput, MergeOutput, MergeSizes, context_merge};
+pub use learned_update::{UpdateLayer, UpdateRule, UpdateTensor, learned_update};
 pub use local_solve::{SolveInput, SolveOutput, SolveSizes, local_solve};
 
 use crate::{Error, Result};

@@ -1,0 +1,1 @@
+../../../../cuda/learned_update.cu

@@ -1,0 +1,245 @@
+"""A learned optimizer in the place of any of `torch.optim`, and the file that holds its weights.
+
+The step is `amortix.ops.learned_update`; what meta-training differentiates is that operation's definition. A file of
+weights is safetensors with ``momentum_decay [K]``, ``square_decay [1]``, ``factored_decay [F]``, ``scale [2]`` and, for
+each layer i, ``layers.i.weight`` and ``layers.i.bias``.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from os import PathLike
+from typing import Any, cast, final
+
+import torch
+from torch import Tensor
+
+from amortix.errors import ArrayError, ConfigError, FormatError, StateError
+from amortix.ops import UpdateNetwork, UpdateState, learned_update_
+from amortix.ops._learned import check_network, matrix
+
+VERSION = 1
+"""Of what `LearnedOptimizer.state_dict` holds; raised when an older release could no longer read it."""
+
+_FORMAT = {"format": "amortix.optim", "version": "1"}
+_DECAYS = ("momentum_decay", "square_decay", "factored_decay", "scale")
+
+
+@final
+class LearnedOptimizer(torch.optim.Optimizer):
+    """A per-parameter learned optimizer; takes the place of any optimizer of torch.
+
+    A step in which a gradient is not finite is left out: parameters and state stay, a warning is given once and
+    ``skipped`` counts. Parameters may be float32 or bfloat16. The state is float32 and belongs to single parameters:
+    ``step``, ``square`` and ``momentum_k`` of the parameter's shape, and, for networks with factored statistics,
+    ``row`` and ``column``.
+
+    Args:
+        params: parameters or groups of them, named or not, as for any optimizer. Groups may differ in ``lr`` and
+            ``weight_decay``.
+        weights: path of a file that `save_network` wrote, or the network itself.
+        lr: multiplies the learned step; 1 is what the network was trained with. Any scheduler of torch may change it.
+        weight_decay: beside the gradient, as in AdamW: a step takes away ``lr · weight_decay`` of a parameter.
+
+    Raises:
+        ArrayError: a parameter is neither float32 nor bfloat16, or is sharded (DTensor); the message names it.
+        ConfigError: ``lr`` or ``weight_decay`` is negative or not finite, or the weights cannot be found.
+        FormatError: the file is no network, or damaged.
+
+    References:
+        See `amortix.ops.learned_update`.
+    """
+
+    def __init__(
+        self,
+        params: Any,
+        weights: UpdateNetwork | str | PathLike[str],
+        *,
+        lr: float = 1.0,
+        weight_decay: float = 0.0,
+    ) -> None:
+        self.network = weights if isinstance(weights, UpdateNetwork) else load_network(weights)
+        check_network(self.network)
+        self.skipped = 0
+        self._copies: dict[torch.device, UpdateNetwork] = {}
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "version": VERSION})
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group; errors as in the constructor."""
+        group = dict(param_group)
+        params = group["params"]
+        group["params"] = [params] if isinstance(params, Tensor) else list(params)
+        for name in ("lr", "weight_decay"):
+            value = float(group.get(name, self.defaults[name]))
+            if not (math.isfinite(value) and value >= 0):
+                raise ConfigError(f"{name}={value}; give a finite number that is not negative")
+        for place, entry in enumerate(group["params"]):
+            name, parameter = (
+                entry if isinstance(entry, tuple) else (f"{place} of group {len(self.param_groups)}", entry)
+            )
+            if isinstance(parameter, Tensor):
+                _check_parameter(name, parameter)
+        super().add_param_group(group)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """One step; returns what the closure returns.
+
+        Raises:
+            ArrayError: a gradient is sparse.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        groups = [[p for p in group["params"] if p.grad is not None] for group in self.param_groups]
+        if not _finite([p.grad for parameters in groups for p in parameters]):
+            self.skipped += 1
+            if self.skipped == 1:
+                warnings.warn("a gradient is not finite: the step is left out; see `skipped`", stacklevel=2)
+            return loss
+        for group, parameters in zip(self.param_groups, groups, strict=True):
+            for alike in _alike(parameters):
+                self._update(alike, float(group["lr"]), float(group["weight_decay"]))
+        return loss
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over a state that `state_dict` gave, on whatever device it is; the state stays float32.
+
+        Raises:
+            StateError: it is of another version or of another network; the message says of which.
+        """
+        for group in state_dict["param_groups"]:
+            if group.get("version") != VERSION:
+                raise StateError(f"the state has version {group.get('version')}; this release reads {VERSION}")
+        super().load_state_dict(state_dict)
+        saved = list(itertools.chain.from_iterable(group["params"] for group in state_dict["param_groups"]))
+        mine = list(itertools.chain.from_iterable(group["params"] for group in self.param_groups))
+        for key, parameter in zip(saved, mine, strict=True):
+            if key in state_dict["state"]:
+                self._load(key, parameter, state_dict["state"][key])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return super().__getstate__() | {"network": self.network, "skipped": self.skipped, "_copies": {}}
+
+    def _update(self, parameters: list[Tensor], rate: float, weight_decay: float) -> None:
+        states = [self._state(parameter) for parameter in parameters]
+        momenta = [f"momentum_{k}" for k in range(len(self.network.momentum_decay))]
+        sizes = [matrix(parameter.shape) for parameter in parameters]
+        lists = UpdateState(
+            [state[name] for name in momenta for state in states],
+            [state["square"] for state in states],
+            *(
+                [
+                    state.get(name, torch.empty(0, size[axis], device=state["step"].device))
+                    for state, size in zip(states, sizes, strict=True)
+                ]
+                for axis, name in enumerate(("row", "column"))
+            ),
+        )
+        gradients = [cast(Tensor, parameter.grad).to(parameter.dtype) for parameter in parameters]
+        step = torch.stack([state["step"] for state in states])
+        network = self._on(parameters[0].device)
+        learned_update_(parameters, gradients, lists, step, network, rate=rate, weight_decay=weight_decay)
+        for state in states:
+            state["step"] += 1
+
+    def _state(self, parameter: Tensor) -> dict[str, Tensor]:
+        """The state of a parameter, made before its first step."""
+        if not self.state[parameter]:
+            self.state[parameter].update(_first(parameter, self.network))
+        return self.state[parameter]
+
+    def _on(self, device: torch.device) -> UpdateNetwork:
+        if device not in self._copies:
+            self._copies[device] = UpdateNetwork.of([one.detach().to(device) for one in self.network.tensors()])
+        return self._copies[device]
+
+    def _load(self, key: Any, parameter: Tensor, saved: dict[str, Tensor]) -> None:
+        wanted = _first(parameter, self.network)
+        shapes = [{name: list(one.shape) for name, one in state.items()} for state in (saved, wanted)]
+        if shapes[0] != shapes[1]:
+            raise StateError(f"the state of parameter {key} is {shapes[0]}; this network needs {shapes[1]}")
+        self.state[parameter] = {name: one.copy_(saved[name]) for name, one in wanted.items()}
+
+
+def save_network(path: str | PathLike[str], network: UpdateNetwork) -> None:
+    """Write a network to a file that `LearnedOptimizer` takes as its weights."""
+    from safetensors.torch import save_file
+
+    check_network(network)
+    names = [*_DECAYS]
+    for place in range(len(network.layers) // 2):
+        names += [f"layers.{place}.weight", f"layers.{place}.bias"]
+    tensors = [one.detach().cpu().float().contiguous() for one in network.tensors()]
+    save_file(dict(zip(names, tensors, strict=True)), path, _FORMAT)
+
+
+def load_network(path: str | PathLike[str]) -> UpdateNetwork:
+    """Read what `save_network` wrote.
+
+    Raises:
+        ConfigError: there is no such file.
+        FormatError: it is damaged or no network.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            head, tensors = file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except OSError as error:
+        raise ConfigError(f"no weights at {path} ({error}); give the path of a file, none is bundled yet") from None
+    except SafetensorError as error:
+        raise FormatError(f"{path} is damaged ({error}); write it again with amortix.optim.save_network") from None
+    layers = [f"layers.{place}.{kind}" for place in range(len(tensors) // 2 - 2) for kind in ("weight", "bias")]
+    if {name: head.get(name) for name in _FORMAT} != _FORMAT or set(tensors) != {*_DECAYS, *layers}:
+        raise FormatError(
+            f"{path} is no network of an optimizer, or of another release; see amortix.optim.save_network"
+        )
+    network = UpdateNetwork.of([tensors[name] for name in (*_DECAYS, *layers)])
+    try:
+        check_network(network)
+    except ArrayError as error:
+        raise FormatError(f"{path}: {error}") from None
+    return network
+
+
+def _check_parameter(name: object, parameter: Tensor) -> None:
+    if parameter.dtype not in (torch.float32, torch.bfloat16):
+        raise ArrayError(f"parameter {name} is {parameter.dtype}; give torch.float32 or torch.bfloat16")
+    if hasattr(parameter, "to_local"):
+        raise ArrayError(f"parameter {name} is sharded; its statistics would be those of a shard. Give whole tensors")
+
+
+def _finite(gradients: Sequence[Tensor | None]) -> bool:
+    """Whether all are; one wait for the device."""
+    sizes = []
+    for gradient in gradients:
+        if gradient is None or gradient.numel() == 0:
+            continue
+        if gradient.layout != torch.strided:
+            raise ArrayError(f"a gradient of shape {list(gradient.shape)} is sparse; make it with sparse=False")
+        sizes.append(torch.linalg.vector_norm(gradient, math.inf).float())
+    if not sizes:
+        return True
+    return bool(torch.stack([size.to(sizes[0].device) for size in sizes]).isfinite().all())
+
+
+def _alike(parameters: Iterable[Tensor]) -> list[list[Tensor]]:
+    """The parameters by dtype and device: one call of the operation each."""
+    parts: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
+    for parameter in parameters:
+        parts.setdefault((parameter.dtype, parameter.device), []).append(parameter)
+    return list(parts.values())
+
+
+def _first(parameter: Tensor, network: UpdateNetwork) -> dict[str, Tensor]:
+    """The state of one parameter before its first step."""
+    momenta, factored = len(network.momentum_decay), len(network.factored_decay)
+    zeros = UpdateState.zeros([parameter.detach()], momenta, factored)
+    state = {"step": torch.zeros((), device=parameter.device), "square": zeros.square[0]}
+    state |= {f"momentum_{k}": one for k, one in enumerate(zeros.momentum)}
+    return state | ({"row": zeros.row[0], "column": zeros.column[0]} if factored else {})
