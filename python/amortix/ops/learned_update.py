@@ -206,11 +206,12 @@ def _cpu_(
     weight_decay: float,
 ) -> None:
     written = parameters, momentum, square, row, column
-    new, *states = [[_memory.lend(one) for one in some] for some in written]
+    lent = [[_memory.lend(one) for one in some] for some in written]
+    new, means, squares, rows, columns = lent
     read = [_memory.lend(one) for one in gradients]
     learned = [_memory.lend(one) for one in network]
-    _core.learned_update_into(new, read, *states, _memory.lend(step), learned, rate, weight_decay)
-    for tensors, arrays in zip(written, (new, *states), strict=True):
+    _core.learned_update_into(new, read, means, squares, rows, columns, _memory.lend(step), learned, rate, weight_decay)
+    for tensors, arrays in zip(written, lent, strict=True):
         for tensor, array in zip(tensors, arrays, strict=True):
             if array.ctypes.data != tensor.data_ptr():
                 tensor.copy_(torch.from_numpy(array))
