@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import torch
+from _gradient import prefix_gradient, two_term_update
 from _merge import local_solve
 from _table import main
 
 if __name__ == "__main__":
     torch.set_num_threads(2)
-    main(__doc__ or "", [local_solve])
+    main(__doc__ or "", [local_solve, prefix_gradient, two_term_update])

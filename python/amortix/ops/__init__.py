@@ -9,5 +9,20 @@ letters: `amortix.batch`.
 from amortix.ops.context_merge import MAX_KEPT, context_merge, squared_distance
 from amortix.ops.local_solve import local_solve
 from amortix.ops.log_evidence import log_evidence
+from amortix.ops.prefix_gradient import mean_gradient, prefix_gradient
+from amortix.ops.prefix_gradient_backward import prefix_gradient_backward
+from amortix.ops.two_term_update import two_term_update
+from amortix.ops.two_term_update_backward import two_term_update_backward
 
-__all__ = ["MAX_KEPT", "context_merge", "local_solve", "log_evidence", "squared_distance"]
+__all__ = [
+    "MAX_KEPT",
+    "context_merge",
+    "local_solve",
+    "log_evidence",
+    "mean_gradient",
+    "prefix_gradient",
+    "prefix_gradient_backward",
+    "squared_distance",
+    "two_term_update",
+    "two_term_update_backward",
+]

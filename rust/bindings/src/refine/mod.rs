@@ -2,11 +2,17 @@
 
 mod context_merge;
 mod local_solve;
+mod prefix_gradient;
+mod two_term_update;
 
 use pyo3::prelude::*;
 
 /// Add the functions of this folder to `amortix._core`.
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(context_merge::context_merge_into, module)?)?;
-    module.add_function(wrap_pyfunction!(local_solve::local_solve_into, module)?)
+    module.add_function(wrap_pyfunction!(local_solve::local_solve_into, module)?)?;
+    module.add_function(wrap_pyfunction!(prefix_gradient::prefix_gradient_into, module)?)?;
+    module.add_function(wrap_pyfunction!(prefix_gradient::prefix_gradient_backward_into, module)?)?;
+    module.add_function(wrap_pyfunction!(two_term_update::two_term_update_into, module)?)?;
+    module.add_function(wrap_pyfunction!(two_term_update::two_term_update_backward_into, module)?)
 }
