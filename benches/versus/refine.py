@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from _gradient import prefix_gradient, two_term_update
 from _merge import local_solve
 from _optimizer import learned_update
 from _pool_ops import pool_ops
@@ -10,4 +11,4 @@ from _table import main
 
 if __name__ == "__main__":
     torch.set_num_threads(2)
-    main(__doc__ or "", [local_solve, learned_update, pool_ops])
+    main(__doc__ or "", [local_solve, prefix_gradient, two_term_update, learned_update, pool_ops])

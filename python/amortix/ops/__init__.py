@@ -13,7 +13,11 @@ from amortix.ops.local_solve import local_solve
 from amortix.ops.log_evidence import log_evidence
 from amortix.ops.pool_gather import pool_gather
 from amortix.ops.pool_scatter import pool_scatter
+from amortix.ops.prefix_gradient import mean_gradient, prefix_gradient
+from amortix.ops.prefix_gradient_backward import prefix_gradient_backward
 from amortix.ops.task_linear import task_linear, task_linear_query
+from amortix.ops.two_term_update import two_term_update
+from amortix.ops.two_term_update_backward import two_term_update_backward
 
 __all__ = [
     "MAX_KEPT",
@@ -24,9 +28,14 @@ __all__ = [
     "learned_update_",
     "local_solve",
     "log_evidence",
+    "mean_gradient",
     "pool_gather",
     "pool_scatter",
+    "prefix_gradient",
+    "prefix_gradient_backward",
     "squared_distance",
     "task_linear",
     "task_linear_query",
+    "two_term_update",
+    "two_term_update_backward",
 ]

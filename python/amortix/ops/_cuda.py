@@ -29,6 +29,9 @@ MAX_BLOCKS = 2**20
 NULL = np.uint64(0)
 """The pointer of an absent tensor."""
 
+MAX_SHARED = 163 * 1024
+"""Bytes of shared memory that a block can have on compute capability 8.0."""
+
 _STATIC_SHARED = 48 * 1024
 
 

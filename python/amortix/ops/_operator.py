@@ -21,6 +21,7 @@ def register(
     launch: Callable[..., Planned],
     fake: Callable[..., Any],
     mutates: tuple[str, ...] = (),
+    backward: Callable[..., Any] | None = None,
 ) -> Callable[..., Any]:
     """The operator ``amortix::name``: one node for `torch.compile`, whose body the tensors' device picks.
 
@@ -32,12 +33,20 @@ def register(
         launch: plans the CUDA body.
         fake: empty results of the right shapes.
         mutates: the arguments that are written into, as the schema marks them.
+        backward: from a context whose ``saved_tensors`` are the tensors among the arguments, and the gradients with
+            respect to the results, to those with respect to the arguments.
     """
     operator = torch.library.custom_op(f"amortix::{name}", definition, mutates_args=mutates, schema=schema)
     operator.register_kernel("cpu", cpu)
     operator.register_kernel("cuda", on_device(definition, launch))
     operator.register_fake(fake)
+    if backward is not None:
+        operator.register_autograd(backward, setup_context=_save_tensors)
     return operator
+
+
+def _save_tensors(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    ctx.save_for_backward(*(value for value in inputs if value is None or isinstance(value, Tensor)))
 
 
 def check(operation: str, arguments: dict[str, tuple[Tensor, str]]) -> dict[str, int]:

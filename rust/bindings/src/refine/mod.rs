@@ -3,6 +3,8 @@
 mod context_merge;
 mod learned_update;
 mod local_solve;
+mod prefix_gradient;
+mod two_term_update;
 
 use pyo3::prelude::*;
 
@@ -10,5 +12,9 @@ use pyo3::prelude::*;
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(context_merge::context_merge_into, module)?)?;
     module.add_function(wrap_pyfunction!(learned_update::learned_update_into, module)?)?;
-    module.add_function(wrap_pyfunction!(local_solve::local_solve_into, module)?)
+    module.add_function(wrap_pyfunction!(local_solve::local_solve_into, module)?)?;
+    module.add_function(wrap_pyfunction!(prefix_gradient::prefix_gradient_backward_into, module)?)?;
+    module.add_function(wrap_pyfunction!(prefix_gradient::prefix_gradient_into, module)?)?;
+    module.add_function(wrap_pyfunction!(two_term_update::two_term_update_backward_into, module)?)?;
+    module.add_function(wrap_pyfunction!(two_term_update::two_term_update_into, module)?)
 }

@@ -4,12 +4,24 @@
 //! of `amortix.batch`. Every function takes row-major slices that its caller lends and writes each output element once.
 
 mod context_merge;
+mod elementwise;
+mod factors;
 mod learned_update;
 mod local_solve;
+mod predictor;
+mod prefix_gradient;
+mod prefix_gradient_backward;
+mod single_output;
+mod two_term_update;
+mod two_term_update_backward;
 
 pub use context_merge::{MergeInput, MergeOutput, MergeSizes, context_merge};
 pub use learned_update::{UpdateLayer, UpdateRule, UpdateTensor, learned_update};
 pub use local_solve::{SolveInput, SolveOutput, SolveSizes, local_solve};
+pub use prefix_gradient::{GradientInput, GradientSizes, prefix_gradient};
+pub use prefix_gradient_backward::prefix_gradient_backward;
+pub use two_term_update::{UpdateInput, UpdateOutput, UpdateSizes, two_term_update};
+pub use two_term_update_backward::{UpdateGradients, UpdateUpstream, two_term_update_backward};
 
 use crate::{Error, Result};
 

@@ -1,0 +1,1 @@
+../../../../cuda/prefix_gradient.cu

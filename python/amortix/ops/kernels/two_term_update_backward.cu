@@ -1,0 +1,1 @@
+../../../../cuda/two_term_update_backward.cu
