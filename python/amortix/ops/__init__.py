@@ -7,7 +7,19 @@ letters: `amortix.batch`.
 """
 
 from amortix.ops.context_merge import MAX_KEPT, context_merge, squared_distance
+from amortix.ops.curvature_solve import curvature_solve
+from amortix.ops.curvature_step import curvature_step
+from amortix.ops.curvature_update import curvature_update
 from amortix.ops.local_solve import local_solve
 from amortix.ops.log_evidence import log_evidence
 
-__all__ = ["MAX_KEPT", "context_merge", "local_solve", "log_evidence", "squared_distance"]
+__all__ = [
+    "MAX_KEPT",
+    "context_merge",
+    "curvature_solve",
+    "curvature_step",
+    "curvature_update",
+    "local_solve",
+    "log_evidence",
+    "squared_distance",
+]
