@@ -142,7 +142,7 @@ def test_a_task_does_not_depend_on_its_neighbours() -> None:
     arguments = step_case((19, 5, 9, 2))
     together = step(*arguments)
     for task in (0, 7, 18):
-        alone = step(*(argument[task : task + 1] for argument in arguments))
+        alone = step(*[argument[task : task + 1] for argument in arguments])
         assert all(torch.equal(one[task : task + 1], other) for one, other in zip(together, alone, strict=True))
 
 

@@ -58,9 +58,11 @@ def check(got: tuple[Tensor, Tensor], arguments: tuple[Tensor | None, ...]) -> N
     B products and B weights, a handful of factors: ``(2 B + 16) u`` of the sum of absolute terms, with u = 2⁻²⁴
     (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1).
     """
-    precise = [None if argument is None else argument.double() for argument in arguments]
-    wanted, total = definition(*precise)
-    second, count, jacobian, weight = precise
+    second, count, jacobian, weight = (None if argument is None else argument.double() for argument in arguments)
+    assert second is not None
+    assert count is not None
+    assert jacobian is not None
+    wanted, total = definition(second, count, jacobian, weight)
     magnitude, _ = definition(second.abs(), count, jacobian.abs(), weight)
     assert [tensor.shape for tensor in got] == [wanted.shape, total.shape]
     error = (2 * jacobian.shape[1] + 16) * torch.finfo(torch.float32).eps / 2
