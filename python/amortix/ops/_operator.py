@@ -20,7 +20,7 @@ def register(
     cpu: Callable[..., Any],
     launch: Callable[..., Planned],
     fake: Callable[..., Any],
-) -> Callable[..., Any]:
+) -> Any:
     """The operator ``amortix::name``: one node for `torch.compile`, whose body the tensors' device picks.
 
     Args:

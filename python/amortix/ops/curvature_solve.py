@@ -62,8 +62,7 @@ def _cpu(second: Tensor, damping: Tensor, gradient: Tensor) -> Tensor:
     if second.shape[1] > MAX_SHARED:
         return definition(second, damping, gradient)
     direction = _memory.new(*gradient.shape)
-    arrays = [_memory.lend(tensor) for tensor in (second, damping, gradient)]
-    _core.curvature_solve_into(*arrays, direction.numpy())
+    _core.curvature_solve_into(_memory.lend(second), _memory.lend(damping), _memory.lend(gradient), direction.numpy())
     return direction
 
 

@@ -76,11 +76,19 @@ def _cpu(
     if second.shape[1] > MAX_SHARED or gradient.shape[2] == 0:
         second, count = update_cpu(second, count, jacobian, weight)
         return second, count, solve_definition(second, damping, gradient)
-    outputs = _memory.new(*second.shape), _memory.new(*count.shape), _memory.new(*gradient.shape)
-    lent = None if weight is None else _memory.lend(weight)
-    arrays = [_memory.lend(tensor) for tensor in (second, count, jacobian, damping, gradient)]
-    _core.curvature_step_into(*arrays[:3], lent, *arrays[3:], *(output.numpy() for output in outputs))
-    return outputs
+    out_second, out_count, direction = (_memory.new(*like.shape) for like in (second, count, gradient))
+    _core.curvature_step_into(
+        _memory.lend(second),
+        _memory.lend(count),
+        _memory.lend(jacobian),
+        None if weight is None else _memory.lend(weight),
+        _memory.lend(damping),
+        _memory.lend(gradient),
+        out_second.numpy(),
+        out_count.numpy(),
+        direction.numpy(),
+    )
+    return out_second, out_count, direction
 
 
 def launch(
@@ -112,9 +120,9 @@ def _setup(ctx, inputs, output):
 
 
 def _backward(ctx, by_second: Tensor, by_count: Tensor, by_direction: Tensor):
-    *update, damping, second, count, direction = ctx.saved_tensors
-    by_solve, by_damping, by_gradient = solve_backward(by_direction, second, damping, direction)
-    by_update = update_backward(by_second + by_solve, by_count, *update, count)
+    second, count, jacobian, weight, damping, new_second, new_count, direction = ctx.saved_tensors
+    by_solve, by_damping, by_gradient = solve_backward(by_direction, new_second, damping, direction)
+    by_update = update_backward(by_second + by_solve, by_count, second, count, jacobian, weight, new_count)
     return *by_update, by_damping, by_gradient
 
 

@@ -79,11 +79,16 @@ def _shares(count: Tensor, weight: Tensor, total: Tensor) -> tuple[Tensor, Tenso
 
 def cpu(second: Tensor, count: Tensor, jacobian: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:
     """The Rust body."""
-    outputs = _memory.new(*second.shape), _memory.new(*count.shape)
-    lent = None if weight is None else _memory.lend(weight)
-    arrays = [_memory.lend(tensor) for tensor in (second, count, jacobian)]
-    _core.curvature_update_into(*arrays, lent, *(output.numpy() for output in outputs))
-    return outputs
+    out_second, out_count = _memory.new(*second.shape), _memory.new(*count.shape)
+    _core.curvature_update_into(
+        _memory.lend(second),
+        _memory.lend(count),
+        _memory.lend(jacobian),
+        None if weight is None else _memory.lend(weight),
+        out_second.numpy(),
+        out_count.numpy(),
+    )
+    return out_second, out_count
 
 
 def _fake(second, count, jacobian, weight):
@@ -118,8 +123,8 @@ def _setup(ctx, inputs, output):
 
 
 def _backward(ctx, by_second: Tensor, by_total: Tensor):
-    *inputs, total = ctx.saved_tensors
-    return backward(by_second, by_total, *inputs, total)
+    second, count, jacobian, weight, total = ctx.saved_tensors
+    return backward(by_second, by_total, second, count, jacobian, weight, total)
 
 
 def backward(

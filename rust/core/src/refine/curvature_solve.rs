@@ -129,7 +129,7 @@ impl Tasks {
                 row[k * lanes..][..lanes].fill(1.0);
                 continue;
             }
-            for start in (k / lanes * lanes..state).step_by(lanes) {
+            for start in (k..state).step_by(lanes) {
                 let columns = lanes.min(state - start);
                 let from = |task: usize| &input.second[(task * state + k) * state + start..][..columns];
                 self.transpose::<S>(from, &mut row[start * lanes..][..columns * lanes]);
@@ -237,12 +237,12 @@ fn solve<S: Simd, const N: usize>(
     mut block: [[S::f32s; N]; BLOCK],
 ) -> [[S::f32s; N]; BLOCK] {
     for c in 0..BLOCK {
-        for r in 0..N {
-            let mut value = block[c][r];
-            for before in 0..c {
-                value = simd.negate_mul_add_e_f32s(pivots[before][c], block[before][r], value);
+        let (above, below) = block.split_at_mut(c);
+        for (r, value) in below[0].iter_mut().enumerate() {
+            for (pivots, above) in pivots.iter().zip(&*above) {
+                *value = simd.negate_mul_add_e_f32s(pivots[c], above[r], *value);
             }
-            block[c][r] = simd.mul_f32s(value, pivots[c][c]);
+            *value = simd.mul_f32s(*value, pivots[c][c]);
         }
     }
     block

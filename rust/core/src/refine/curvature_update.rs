@@ -131,7 +131,7 @@ impl<'a> Rows<'a> {
     fn of(sizes: UpdateSizes, input: UpdateInput<'a>, task: usize) -> Self {
         let UpdateSizes { batch, state, .. } = sizes;
         let weight = input.weight.map(|weight| &weight[task * batch..][..batch]);
-        let fresh = weight.map_or(batch as f32, |weight| weight.iter().map(|weight| inert(*weight)).sum());
+        let fresh = weight.map_or(batch as f32, sum);
         let before = input.count[task];
         let total = before + fresh;
         Self {
@@ -144,13 +144,17 @@ impl<'a> Rows<'a> {
         }
     }
 
-    /// The rows that count, each with the factor √(weight / n′).
-    fn scale(self, scaled: &mut Vec<(&'a [f32], f32)>) {
-        let weights = (0..self.jacobian.len() / self.state).map(|b| self.weight.map_or(1.0, |w| inert(w[b])));
-        let rows = self.jacobian.chunks_exact(self.state).zip(weights);
-        scaled.clear();
-        scaled
-            .extend(rows.filter(|(_, weight)| *weight > 0.0).map(|(row, w)| (row, (w / self.total).sqrt())));
+    /// The factor √(weight / n′) of each row; how many rows are not inert.
+    #[inline(always)]
+    fn scale(self, factors: &mut Vec<f32>) -> usize {
+        let share = if self.total > 0.0 { 1.0 / self.total } else { 0.0 };
+        let batch = self.jacobian.len() / self.state;
+        factors.clear();
+        match self.weight {
+            Some(weight) => factors.extend(weight.iter().map(|weight| (inert(*weight) * share).sqrt())),
+            None => factors.resize(batch, share.sqrt()),
+        }
+        factors.iter().filter(|factor| **factor > 0.0).count()
     }
 }
 
@@ -159,10 +163,21 @@ fn inert(weight: f32) -> f32 {
     if weight > 0.0 { weight } else { 0.0 }
 }
 
-/// Columns `first ..` of the scaled rows as a panel of W columns, with zeros where there are none.
+/// The sum of the weights, in an order that has eight chains.
+fn sum(weight: &[f32]) -> f32 {
+    let (eights, rest) = weight.as_chunks::<8>();
+    let mut sums = [0.0; 8];
+    for eight in eights {
+        sums.iter_mut().zip(eight).for_each(|(sum, weight)| *sum += inert(*weight));
+    }
+    sums.iter().sum::<f32>() + rest.iter().map(|weight| inert(*weight)).sum::<f32>()
+}
+
+/// Columns `first ..` of the rows that count, scaled, as a panel of W columns; zeros where there are none.
 #[inline(always)]
-fn pack<const W: usize>(rows: &[(&[f32], f32)], first: usize, panel: &mut [f32]) {
-    for ((row, factor), to) in rows.iter().zip(panel.as_chunks_mut::<W>().0) {
+fn pack<const W: usize>(rows: Rows<'_>, factors: &[f32], first: usize, panel: &mut [f32]) {
+    let rows = rows.jacobian.chunks_exact(rows.state).zip(factors).filter(|(_, factor)| **factor > 0.0);
+    for ((row, factor), to) in rows.zip(panel.as_chunks_mut::<W>().0) {
         let columns = &row[first..];
         if let Some(columns) = columns.first_chunk::<W>() {
             *to = columns.map(|column| factor * column);
@@ -196,15 +211,15 @@ impl WithSimd for Narrow<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Narrow { sizes, input, first, output: UpdateOutput { second, count } } = self;
-        let (mut scaled, mut memory) = (Vec::new(), Vec::new());
+        let (mut factors, mut memory) = (Vec::new(), Vec::new());
         for (local, (second, count)) in second.chunks_exact_mut(sizes.state.pow(2)).zip(count).enumerate() {
             let rows = Rows::of(sizes, input, first + local);
             *count = rows.total;
-            rows.scale(&mut scaled);
+            let counting = rows.scale(&mut factors);
             if sizes.state > PANEL / 2 {
-                whole::<S, PANEL>(simd, rows, &scaled, &mut memory, second);
+                whole::<S, PANEL>(simd, rows, &factors, counting, &mut memory, second);
             } else {
-                whole::<S, { PANEL / 2 }>(simd, rows, &scaled, &mut memory, second);
+                whole::<S, { PANEL / 2 }>(simd, rows, &factors, counting, &mut memory, second);
             }
         }
     }
@@ -215,14 +230,15 @@ impl WithSimd for Narrow<'_> {
 fn whole<S: Simd, const W: usize>(
     simd: S,
     rows: Rows<'_>,
-    scaled: &[(&[f32], f32)],
+    factors: &[f32],
+    counting: usize,
     memory: &mut Vec<f32>,
     second: &mut [f32],
 ) {
-    let (state, length) = (rows.state, scaled.len() * W);
+    let (state, length) = (rows.state, counting * W);
     let panels = aligned(memory, state.div_ceil(W) * length);
     for first in (0..state).step_by(W) {
-        pack::<W>(scaled, first, &mut panels[first / W * length..][..length]);
+        pack::<W>(rows, factors, first, &mut panels[first / W * length..][..length]);
     }
     let panel = |first: usize| &panels[first / W * length..][..length];
     let mut tile = [[0.0; W]; W];
@@ -247,13 +263,12 @@ fn whole<S: Simd, const W: usize>(
 
 /// Share the tiles on and below the diagonal among threads.
 fn wide(rows: Rows<'_>, second: &mut [f32]) {
-    let (state, mut scaled) = (rows.state, Vec::new());
-    rows.scale(&mut scaled);
-    let length = (scaled.len() * PANEL).max(1);
+    let (state, mut factors) = (rows.state, Vec::new());
+    let length = (rows.scale(&mut factors) * PANEL).max(1);
     let mut memory = Vec::new();
     let panels = aligned(&mut memory, state.div_ceil(PANEL) * length);
     parallel::share(panels.chunks_exact_mut(length).enumerate(), |(p, panel)| {
-        Arch::new().dispatch(|| pack::<PANEL>(&scaled, p * PANEL, panel));
+        Arch::new().dispatch(|| pack::<PANEL>(rows, &factors, p * PANEL, panel));
     });
     let bands: Vec<_> = second.chunks_mut(PANEL * state).map(Mutex::new).collect();
     let tiles: Vec<_> = (0..bands.len()).flat_map(|p| (0..=p).map(move |q| (p, q))).collect();
