@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from _curvature import curvature_gradients, curvature_step, curvature_wide
 from _gradient import prefix_gradient, two_term_update
 from _merge import local_solve
 from _optimizer import learned_update
@@ -11,4 +12,5 @@ from _table import main
 
 if __name__ == "__main__":
     torch.set_num_threads(2)
-    main(__doc__ or "", [local_solve, prefix_gradient, two_term_update, learned_update, pool_ops])
+    works = [curvature_step, curvature_gradients, curvature_wide, local_solve, prefix_gradient, two_term_update]
+    main(__doc__ or "", [*works, learned_update, pool_ops])

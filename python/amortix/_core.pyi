@@ -21,6 +21,9 @@ __all__ = [
     "TaskSampler",
     "__version__",
     "context_merge_into",
+    "curvature_solve_into",
+    "curvature_step_into",
+    "curvature_update_into",
     "encode_into",
     "episode_draw_into",
     "episode_gather_into",
@@ -207,6 +210,31 @@ def context_merge_into(
     out_distance: NDArray[np.float32],
     out_x: NDArray[np.float32],
     out_y: NDArray[np.float32],
+) -> None: ...
+def curvature_solve_into(
+    second: NDArray[np.float32],
+    damping: NDArray[np.float32],
+    gradient: NDArray[np.float32],
+    direction: NDArray[np.float32],
+) -> None: ...
+def curvature_step_into(
+    second: NDArray[np.float32],
+    count: NDArray[np.float32],
+    jacobian: NDArray[np.float32],
+    weight: NDArray[np.float32] | None,
+    damping: NDArray[np.float32],
+    gradient: NDArray[np.float32],
+    out_second: NDArray[np.float32],
+    out_count: NDArray[np.float32],
+    direction: NDArray[np.float32],
+) -> None: ...
+def curvature_update_into(
+    second: NDArray[np.float32],
+    count: NDArray[np.float32],
+    jacobian: NDArray[np.float32],
+    weight: NDArray[np.float32] | None,
+    out_second: NDArray[np.float32],
+    out_count: NDArray[np.float32],
 ) -> None: ...
 def learned_update_into(
     parameters: Sequence[NDArray[np.float32]],

@@ -8,6 +8,9 @@ letters: `amortix.batch`.
 
 from amortix.ops._learned import UpdateNetwork, UpdateState
 from amortix.ops.context_merge import MAX_KEPT, context_merge, squared_distance
+from amortix.ops.curvature_solve import curvature_solve
+from amortix.ops.curvature_step import curvature_step
+from amortix.ops.curvature_update import curvature_update
 from amortix.ops.learned_update import learned_update, learned_update_
 from amortix.ops.local_solve import local_solve
 from amortix.ops.log_evidence import log_evidence
@@ -24,6 +27,9 @@ __all__ = [
     "UpdateNetwork",
     "UpdateState",
     "context_merge",
+    "curvature_solve",
+    "curvature_step",
+    "curvature_update",
     "learned_update",
     "learned_update_",
     "local_solve",

@@ -22,7 +22,7 @@ def register(
     fake: Callable[..., Any],
     mutates: tuple[str, ...] = (),
     backward: Callable[..., Any] | None = None,
-) -> Callable[..., Any]:
+) -> Any:
     """The operator ``amortix::name``: one node for `torch.compile`, whose body the tensors' device picks.
 
     Args:

@@ -4,6 +4,9 @@
 //! of `amortix.batch`. Every function takes row-major slices that its caller lends and writes each output element once.
 
 mod context_merge;
+mod curvature_solve;
+mod curvature_step;
+mod curvature_update;
 mod elementwise;
 mod factors;
 mod learned_update;
@@ -16,6 +19,9 @@ mod two_term_update;
 mod two_term_update_backward;
 
 pub use context_merge::{MergeInput, MergeOutput, MergeSizes, context_merge};
+pub use curvature_solve::{DampedInput, DampedSizes, MAX_SOLVED, curvature_solve};
+pub use curvature_step::{StepInput, curvature_step};
+pub use curvature_update::{CurvatureInput, CurvatureOutput, CurvatureSizes, curvature_update};
 pub use learned_update::{UpdateLayer, UpdateRule, UpdateTensor, learned_update};
 pub use local_solve::{SolveInput, SolveOutput, SolveSizes, local_solve};
 pub use prefix_gradient::{GradientInput, GradientSizes, prefix_gradient};
@@ -45,4 +51,17 @@ fn expect_sizes(operation: &str, kept: usize, columns: usize, outputs: usize) ->
     Err(Error::Array(format!(
         "{operation}: K={kept}, D={columns}, O={outputs}; give 1 ≤ K ≤ {MAX_KEPT}, D ≥ 1 and O ≥ 1"
     )))
+}
+
+/// Tasks that are done together: as many as the widest vector has lanes.
+const TASKS: usize = 16;
+
+/// The first `length` numbers of a buffer that begin on a cache line, so that no vector lies across two.
+fn aligned(buffer: &mut Vec<f32>, length: usize) -> &mut [f32] {
+    const LINE: usize = 64 / size_of::<f32>();
+    if buffer.len() < length + LINE {
+        buffer.resize(length + LINE, 0.0);
+    }
+    let start = buffer.as_ptr().align_offset(64).min(LINE);
+    &mut buffer[start..][..length]
 }

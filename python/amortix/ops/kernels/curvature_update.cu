@@ -1,0 +1,1 @@
+../../../../cuda/curvature_update.cu
