@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import torch
-from _merge import local_solve
+from _merge import context_merge, local_solve, log_evidence
 from _table import main
 
 if __name__ == "__main__":
     torch.set_num_threads(2)
-    main(__doc__ or "", [local_solve])
+    main(__doc__ or "", [context_merge, local_solve, log_evidence])

@@ -6,8 +6,8 @@ the definition. Each operation is a `torch.library.custom_op` with a fake, so th
 letters: `amortix.batch`.
 """
 
-from amortix.ops.context_merge import MAX_KEPT, context_merge, squared_distance
+from amortix.ops.context_merge import MAX_KEPT, context_merge, context_merge_, squared_distance
 from amortix.ops.local_solve import local_solve
 from amortix.ops.log_evidence import log_evidence
 
-__all__ = ["MAX_KEPT", "context_merge", "local_solve", "log_evidence", "squared_distance"]
+__all__ = ["MAX_KEPT", "context_merge", "context_merge_", "local_solve", "log_evidence", "squared_distance"]

@@ -18,9 +18,9 @@ def register(
     definition: Callable[..., Any],
     *,
     cpu: Callable[..., Any],
-    launch: Callable[..., Planned],
+    launch: Callable[..., Planned | None],
     fake: Callable[..., Any],
-) -> Callable[..., Any]:
+) -> Any:
     """The operator ``amortix::name``: one node for `torch.compile`, whose body the tensors' device picks.
 
     Args:
@@ -28,7 +28,7 @@ def register(
         schema: of the arguments and results, as `torch.library.custom_op` takes it.
         definition: plain PyTorch; runs wherever no other body does.
         cpu: the Rust body.
-        launch: plans the CUDA body.
+        launch: plans the CUDA body; None where the kernel does not hold such sizes, and the definition runs.
         fake: empty results of the right shapes.
     """
     operator = torch.library.custom_op(f"amortix::{name}", definition, mutates_args=(), schema=schema)

@@ -4,10 +4,18 @@
 //! of `amortix.batch`. Every function takes row-major slices that its caller lends and writes each output element once.
 
 mod context_merge;
+mod group;
 mod local_solve;
+mod local_solve_backward;
+mod log_evidence;
+mod log_evidence_tile;
+mod slots;
+mod strip;
 
-pub use context_merge::{MergeInput, MergeOutput, MergeSizes, context_merge};
+pub use context_merge::{Kept, MergeInput, MergeSizes, context_merge};
 pub use local_solve::{SolveInput, SolveOutput, SolveSizes, local_solve};
+pub use local_solve_backward::{SolveGradient, SolveSlopes, local_solve_backward};
+pub use log_evidence::{EvidenceInput, EvidenceSizes, EvidenceSlopes, log_evidence};
 
 use crate::{Error, Result};
 
