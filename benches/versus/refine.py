@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from _curvature import curvature_gradients, curvature_step, curvature_wide
 from _gradient import prefix_gradient, two_term_update
-from _merge import local_solve
+from _merge import context_merge, local_solve, log_evidence
 from _optimizer import learned_update
 from _pool_ops import pool_ops
 from _table import main
 
 if __name__ == "__main__":
     torch.set_num_threads(2)
-    works = [curvature_step, curvature_gradients, curvature_wide, local_solve, prefix_gradient, two_term_update]
-    main(__doc__ or "", [*works, learned_update, pool_ops])
+    works = [context_merge, local_solve, log_evidence, prefix_gradient, two_term_update]
+    main(__doc__ or "", [*works, curvature_step, curvature_gradients, curvature_wide, learned_update, pool_ops])

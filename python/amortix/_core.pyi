@@ -31,7 +31,9 @@ __all__ = [
     "gather_into",
     "image_rows_into",
     "learned_update_into",
+    "local_solve_backward_into",
     "local_solve_into",
+    "log_evidence_into",
     "normals_into",
     "pool_advance_into",
     "pool_draw_by_age_into",
@@ -207,9 +209,24 @@ def context_merge_into(
     kept_x: NDArray[np.float32],
     kept_y: NDArray[np.float32],
     weight: NDArray[np.float32] | None,
-    out_distance: NDArray[np.float32],
-    out_x: NDArray[np.float32],
-    out_y: NDArray[np.float32],
+) -> None: ...
+def local_solve_backward_into(
+    query: NDArray[np.float32],
+    kept_x: NDArray[np.float32],
+    residual: NDArray[np.float32],
+    distance: NDArray[np.float32],
+    relevance: NDArray[np.float32],
+    signal: NDArray[np.float32],
+    noise: NDArray[np.float32],
+    jitter: float,
+    mean: NDArray[np.float32],
+    variance: NDArray[np.float32],
+    query_slope: NDArray[np.float32],
+    kept_x_slope: NDArray[np.float32],
+    residual_slope: NDArray[np.float32],
+    relevance_slope: NDArray[np.float32],
+    signal_slope: NDArray[np.float32],
+    noise_slope: NDArray[np.float32],
 ) -> None: ...
 def curvature_solve_into(
     second: NDArray[np.float32],
@@ -259,6 +276,21 @@ def local_solve_into(
     jitter: float,
     mean: NDArray[np.float32],
     variance: NDArray[np.float32],
+) -> None: ...
+def log_evidence_into(
+    x: NDArray[np.float32],
+    y: NDArray[np.float32],
+    weight: NDArray[np.float32],
+    log_relevance: NDArray[np.float32],
+    log_signal: NDArray[np.float32],
+    log_linear: NDArray[np.float32],
+    log_noise: NDArray[np.float32],
+    jitter: float,
+    value: NDArray[np.float32],
+    relevance_slope: NDArray[np.float32],
+    signal_slope: NDArray[np.float32],
+    linear_slope: NDArray[np.float32],
+    noise_slope: NDArray[np.float32],
 ) -> None: ...
 
 @final

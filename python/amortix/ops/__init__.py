@@ -7,7 +7,7 @@ letters: `amortix.batch`.
 """
 
 from amortix.ops._learned import UpdateNetwork, UpdateState
-from amortix.ops.context_merge import MAX_KEPT, context_merge, squared_distance
+from amortix.ops.context_merge import MAX_KEPT, context_merge, context_merge_, squared_distance
 from amortix.ops.curvature_solve import curvature_solve
 from amortix.ops.curvature_step import curvature_step
 from amortix.ops.curvature_update import curvature_update
@@ -27,6 +27,7 @@ __all__ = [
     "UpdateNetwork",
     "UpdateState",
     "context_merge",
+    "context_merge_",
     "curvature_solve",
     "curvature_step",
     "curvature_update",

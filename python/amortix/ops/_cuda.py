@@ -65,13 +65,16 @@ def source(file: str) -> str:
     return (importlib.resources.files("amortix.ops") / "kernels" / f"{file}.cu").read_text(encoding="utf-8")
 
 
-def on_device(definition: Callable[..., Any], launch: Callable[..., Planned]) -> Callable[..., Any]:
-    """The CUDA body of an operation, from its definition and the plan of its launches."""
+def on_device(definition: Callable[..., Any], launch: Callable[..., Planned | None]) -> Callable[..., Any]:
+    """The CUDA body of an operation, from its definition and the plan of its launches; None: no kernel holds it."""
 
     def body(*arguments: Any) -> Any:
         if not _has_cupy():
             return definition(*arguments)
-        launches, outputs = launch(*arguments)
+        planned = launch(*arguments)
+        if planned is None:
+            return definition(*arguments)
+        launches, outputs = planned
         for one in launches:
             _run(one)
         return outputs

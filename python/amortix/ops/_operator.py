@@ -18,7 +18,7 @@ def register(
     definition: Callable[..., Any],
     *,
     cpu: Callable[..., Any],
-    launch: Callable[..., Planned],
+    launch: Callable[..., Planned | None],
     fake: Callable[..., Any],
     mutates: tuple[str, ...] = (),
     backward: Callable[..., Any] | None = None,
@@ -30,7 +30,7 @@ def register(
         schema: of the arguments and results, as `torch.library.custom_op` takes it.
         definition: plain PyTorch; runs wherever no other body does.
         cpu: the Rust body.
-        launch: plans the CUDA body.
+        launch: plans the CUDA body; None where the kernel does not hold such sizes, and the definition runs.
         fake: empty results of the right shapes.
         mutates: the arguments that are written into, as the schema marks them.
         backward: from a context whose ``saved_tensors`` are the tensors among the arguments, and the gradients with

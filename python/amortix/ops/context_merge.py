@@ -55,14 +55,55 @@ def context_merge(
         ArrayError: a shape, dtype or device does not fit; the message names the argument. Arrays that are not
             contiguous are copied first.
     """
+    _check(query, rows, values, relevance, distance, kept_x, kept_y, weight)
+    with torch.no_grad():
+        return _operator(query, rows, values, relevance, distance, kept_x, kept_y, weight)
+
+
+def context_merge_(
+    query: Tensor,
+    rows: Tensor,
+    values: Tensor,
+    relevance: Tensor,
+    distance: Tensor,
+    kept_x: Tensor,
+    kept_y: Tensor,
+    weight: Tensor | None = None,
+) -> None:
+    """`context_merge`, written into ``distance``, ``kept_x`` and ``kept_y``.
+
+    For a stream whose earlier states nobody keeps: on the CPU a query that takes no row is not touched, where
+    `context_merge` copies all that is retained. Elsewhere, and for what is not contiguous, the result is copied back.
+
+    Raises:
+        ArrayError: as `context_merge`; then nothing has been written.
+    """
+    _check(query, rows, values, relevance, distance, kept_x, kept_y, weight)
+    state = distance, kept_x, kept_y
+    with torch.no_grad():
+        if all(kept.is_cpu and kept.is_contiguous() and kept.data_ptr() % 4 == 0 for kept in state):
+            _merge(query, rows, values, relevance, state, weight)
+        else:
+            for kept, new in zip(state, _operator(query, rows, values, relevance, *state, weight), strict=True):
+                kept.copy_(new)
+
+
+def _check(
+    query: Tensor,
+    rows: Tensor,
+    values: Tensor,
+    relevance: Tensor,
+    distance: Tensor,
+    kept_x: Tensor,
+    kept_y: Tensor,
+    weight: Tensor | None,
+) -> None:
     arguments = {"query": (query, "T M D"), "rows": (rows, "T B D"), "values": (values, "T B O")}
     arguments |= {"relevance": (relevance, "T D"), "distance": (distance, "T M K")}
     arguments |= {"kept_x": (kept_x, "T M K D"), "kept_y": (kept_y, "T M K O")}
     if weight is not None:
         arguments["weight"] = (weight, "T B")
     check_kept("context_merge", check("context_merge", arguments), MAX_KEPT)
-    with torch.no_grad():
-        return _operator(query, rows, values, relevance, distance, kept_x, kept_y, weight)
 
 
 def definition(
@@ -126,21 +167,35 @@ def _cpu(
     kept_y: Tensor,
     weight: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    out_distance, out_x, out_y = (_memory.new(*like.shape) for like in (distance, kept_x, kept_y))
+    state = _copy(distance), _copy(kept_x), _copy(kept_y)
+    _merge(query, rows, values, relevance, state, weight)
+    return state
+
+
+def _merge(
+    query: Tensor,
+    rows: Tensor,
+    values: Tensor,
+    relevance: Tensor,
+    state: tuple[Tensor, Tensor, Tensor],
+    weight: Tensor | None,
+) -> None:
+    """The Rust body, which writes into ``state``."""
+    distance, kept_x, kept_y = (kept.detach().numpy() for kept in state)
     _core.context_merge_into(
         _memory.lend(query),
         _memory.lend(rows),
         _memory.lend(values),
         _memory.lend(relevance),
-        _memory.lend(distance),
-        _memory.lend(kept_x),
-        _memory.lend(kept_y),
+        distance,
+        kept_x,
+        kept_y,
         None if weight is None else _memory.lend(weight),
-        out_distance.numpy(),
-        out_x.numpy(),
-        out_y.numpy(),
     )
-    return out_distance, out_x, out_y
+
+
+def _copy(kept: Tensor) -> Tensor:
+    return kept.detach().clone(memory_format=torch.contiguous_format)
 
 
 def launch(

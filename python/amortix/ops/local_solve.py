@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,8 +38,8 @@ def local_solve(
     Kernel ``k(a, b) = signal · exp(−√(Σ_D relevance · (a − b)²))``, Matérn-1/2. With ``k = k(query, rows)``
     and ``A = k(rows, rows) + (noise + JITTER · signal) · I``: ``mean = kᵀ A⁻¹ residual`` and ``variance =
     signal − kᵀ A⁻¹ k``, at least 0, of the latent function: the noise of a new observation is not in it. No
-    row retained: 0 and ``signal``. Where an argument requires a gradient the definition runs, which is
-    differentiable once, in all but ``distance``.
+    row retained: 0 and ``signal``. Differentiable once, in all but ``distance``; elsewhere than on the CPU the
+    definition runs where an argument requires a gradient.
 
     Args:
         query: ``[T, M, D]`` float32, as are all others; T and M may be 0.
@@ -64,7 +65,7 @@ def local_solve(
     arguments |= {"signal": (signal, "T"), "noise": (noise, "T")}
     check_kept("local_solve", check("local_solve", arguments), MAX_KEPT)
     tensors = [tensor for tensor, _ in arguments.values()]
-    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
+    if torch.is_grad_enabled() and not query.is_cpu and any(tensor.requires_grad for tensor in tensors):
         return definition(*tensors)
     return _operator(*tensors)
 
@@ -102,9 +103,13 @@ def matern(a: Tensor, b: Tensor, relevance: Tensor, signal: Tensor) -> Tensor:
     The gradient at coincident points, where the distance has a kink, is zero; so is the one to a relevance of
     zero.
     """
+    return signal[..., None, None] * torch.exp(-scaled_distance(a, b, relevance))
+
+
+def scaled_distance(a: Tensor, b: Tensor, relevance: Tensor) -> Tensor:
+    """``√(Σ_D relevance · (a − b)²)``, ``[..., A, B]``, of ``a [..., A, D]`` and ``b [..., B, D]``."""
     scale = relevance.clamp_min(_TINY).sqrt()[..., None, :]
-    distance = torch.cdist(a * scale, b * scale, compute_mode="donot_use_mm_for_euclid_dist")
-    return signal[..., None, None] * torch.exp(-distance)
+    return torch.cdist(a * scale, b * scale, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def _cpu(
@@ -169,3 +174,60 @@ _operator = register(
     launch=launch,
     fake=_fake,
 )
+
+
+def _cpu_backward(
+    query: Tensor,
+    kept_x: Tensor,
+    residual: Tensor,
+    distance: Tensor,
+    relevance: Tensor,
+    signal: Tensor,
+    noise: Tensor,
+    mean: Tensor,
+    variance: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """The gradients of all inputs but ``distance``, from those of mean and variance."""
+    query_slope, kept_x_slope, residual_slope = (_memory.new(*like.shape) for like in (query, kept_x, residual))
+    relevance_slope, signal_slope, noise_slope = (_memory.new(*like.shape) for like in (relevance, signal, noise))
+    _core.local_solve_backward_into(
+        _memory.lend(query),
+        _memory.lend(kept_x),
+        _memory.lend(residual),
+        _memory.lend(distance),
+        _memory.lend(relevance),
+        _memory.lend(signal),
+        _memory.lend(noise),
+        JITTER,
+        _memory.lend(mean),
+        _memory.lend(variance),
+        query_slope.numpy(),
+        kept_x_slope.numpy(),
+        residual_slope.numpy(),
+        relevance_slope.numpy(),
+        signal_slope.numpy(),
+        noise_slope.numpy(),
+    )
+    return query_slope, kept_x_slope, residual_slope, relevance_slope, signal_slope, noise_slope
+
+
+def _fake_backward(query, kept_x, residual, distance, relevance, signal, noise, mean, variance):
+    return tuple(tensor.new_empty(tensor.shape) for tensor in (query, kept_x, residual, relevance, signal, noise))
+
+
+_gradients = torch.library.custom_op(
+    "amortix::local_solve_backward", _cpu_backward, mutates_args=(), device_types="cpu"
+)
+_gradients.register_fake(_fake_backward)
+
+
+def _save(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor]) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _backward(ctx: Any, mean: Tensor, variance: Tensor) -> tuple[Tensor | None, ...]:
+    query, kept_x, residual, relevance, signal, noise = _gradients(*ctx.saved_tensors, mean, variance)
+    return query, kept_x, residual, None, relevance, signal, noise
+
+
+_operator.register_autograd(_backward, setup_context=_save)

@@ -1,13 +1,22 @@
-"""The log marginal likelihood of a Gaussian process on a mini-batch."""
+"""The log marginal likelihood of a Gaussian process on a mini-batch, and its slopes."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from amortix.ops.local_solve import JITTER, matern
+from amortix import _core
+from amortix.errors import ArrayError
+from amortix.ops import _cuda, _memory
+from amortix.ops._operator import check, register
+from amortix.ops.local_solve import JITTER, matern, scaled_distance
+
+_SHARED = 163 * 1024  # bytes of a block on compute capability 8.0
+_BLOCK = 256  # threads of a block of the kernel
 
 
 def log_evidence(
@@ -25,8 +34,11 @@ def log_evidence(
     δ²``. Rows of weight zero are excluded exactly: they become unit rows of the covariance and zeros of y.
     All other weights count alike. The noise is raised by `JITTER` times the mean prior variance of the rows.
 
+    Value and slopes in the logarithms come from one factorisation. Where x or y requires a gradient, or in another
+    dtype, `density` runs.
+
     Args:
-        x: ``[T, N, D]``.
+        x: ``[T, N, D]`` float32, as are all others; T and N may be 0.
         y: ``[T, N, O]``; the outputs share one covariance.
         weight: ``[T, N]``.
         log_relevance: ``[T, D]``, natural logarithm, as are the next three.
@@ -37,19 +49,171 @@ def log_evidence(
     Returns:
         ``[T]``, in nats, summed over rows and averaged over outputs; once differentiable.
 
+    Raises:
+        ArrayError: a shape, dtype or device does not fit; the message names the argument.
+
     References:
-        Rasmussen and Williams, Gaussian Processes for Machine Learning (2006), eq. 2.30 and 4.18.
+        Rasmussen and Williams, Gaussian Processes for Machine Learning (2006), eq. 2.30, 4.18 and 5.9.
     """
-    counted = weight > 0
-    x = torch.where(counted[..., None], x, 0.0)
-    y = torch.where(counted[..., None], y, 0.0)
-    linear, signal = log_linear.exp(), log_signal.exp()
-    prior = linear[:, None, None] * (1 + x @ x.mT) + matern(x, x, log_relevance.exp(), signal)
-    rows = counted.sum(-1)
-    scale = (prior.diagonal(dim1=-2, dim2=-1) * counted).sum(-1) / rows.clamp_min(1)
-    diagonal = torch.where(counted, (log_noise.exp() + JITTER * scale)[:, None], 1.0)
-    both = counted[:, :, None] & counted[:, None, :]
-    factor = torch.linalg.cholesky(torch.where(both, prior, 0.0) + torch.diag_embed(diagonal))
+    if x.dtype != torch.float32 or (torch.is_grad_enabled() and (x.requires_grad or y.requires_grad)):
+        return density(x, y, weight, log_relevance, log_signal, log_linear, log_noise)
+    arguments = {"x": (x, "T N D"), "y": (y, "T N O"), "weight": (weight, "T N")}
+    arguments |= {"log_relevance": (log_relevance, "T D"), "log_signal": (log_signal, "T")}
+    arguments |= {"log_linear": (log_linear, "T"), "log_noise": (log_noise, "T")}
+    sizes = check("log_evidence", arguments)
+    if sizes["D"] < 1 or sizes["O"] < 1:
+        raise ArrayError(f"log_evidence: D={sizes['D']}, O={sizes['O']}; give D ≥ 1 and O ≥ 1")
+    return _operator(x, y, weight, log_relevance, log_signal, log_linear, log_noise)[0]
+
+
+def density(
+    x: Tensor,
+    y: Tensor,
+    weight: Tensor,
+    log_relevance: Tensor,
+    log_signal: Tensor,
+    log_linear: Tensor,
+    log_noise: Tensor,
+) -> Tensor:
+    """The value ``[T]`` in plain PyTorch, for any device and floating dtype; once differentiable in all but weight."""
+    x, y, counted = _counted(x, y, weight)
+    factor = _factor(x, counted, log_relevance, log_signal, log_linear, log_noise)
     fit = torch.linalg.solve_triangular(factor, y, upper=False).square().sum(1).mean(-1)
     volume = 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-    return -0.5 * (fit + volume + rows * math.log(2 * math.pi))
+    return -0.5 * (fit + volume + counted.sum(-1) * math.log(2 * math.pi))
+
+
+def definition(
+    x: Tensor,
+    y: Tensor,
+    weight: Tensor,
+    log_relevance: Tensor,
+    log_signal: Tensor,
+    log_linear: Tensor,
+    log_noise: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """The value ``[T]`` and its slopes in log_relevance, log_signal, log_linear and log_noise, in plain PyTorch.
+
+    With ``α = A⁻¹ y`` and ``G = ½ (Σ_O α α' / O − A⁻¹)`` the slope in a parameter is ``Σ G ∘ ∂A``.
+    """
+    value = density(x, y, weight, log_relevance, log_signal, log_linear, log_noise)
+    x, y, counted = _counted(x, y, weight)
+    inverse = torch.cholesky_inverse(_factor(x, counted, log_relevance, log_signal, log_linear, log_noise))
+    solved = inverse @ y
+    both = counted[:, :, None] & counted[:, None, :]
+    slope = torch.where(both, 0.5 * (solved @ solved.mT / y.shape[2] - inverse), 0.0)
+
+    relevance, signal, linear, noise = (log.exp() for log in (log_relevance, log_signal, log_linear, log_noise))
+    radius = scaled_distance(x, x, relevance)
+    local = slope * signal[:, None, None] * torch.exp(-radius)
+    bent = torch.where(radius > 0, local / radius, 0.0)
+    columns = [(bent * (c[:, :, None] - c[:, None, :]).square()).sum((1, 2)) for c in x.unbind(2)]
+    diagonal = slope.diagonal(dim1=-2, dim2=-1).sum(-1)
+    power = x.square().sum((1, 2)) / counted.sum(-1).clamp_min(1)
+    return (
+        value,
+        -0.5 * relevance * torch.stack(columns, -1),
+        local.sum((1, 2)) + JITTER * signal * diagonal,
+        linear * ((slope * (1 + x @ x.mT)).sum((1, 2)) + JITTER * (1 + power) * diagonal),
+        noise * diagonal,
+    )
+
+
+def _counted(x: Tensor, y: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """x and y with zeros for the rows that do not count, and which do."""
+    counted = weight > 0
+    return torch.where(counted[..., None], x, 0.0), torch.where(counted[..., None], y, 0.0), counted
+
+
+def _factor(
+    x: Tensor, counted: Tensor, log_relevance: Tensor, log_signal: Tensor, log_linear: Tensor, log_noise: Tensor
+) -> Tensor:
+    """The lower Cholesky factor of the covariance ``[T, N, N]``."""
+    linear, signal = log_linear.exp(), log_signal.exp()
+    prior = linear[:, None, None] * (1 + x @ x.mT) + matern(x, x, log_relevance.exp(), signal)
+    scale = (prior.diagonal(dim1=-2, dim2=-1) * counted).sum(-1) / counted.sum(-1).clamp_min(1)
+    diagonal = torch.where(counted, (log_noise.exp() + JITTER * scale)[:, None], 1.0)
+    both = counted[:, :, None] & counted[:, None, :]
+    return torch.linalg.cholesky(torch.where(both, prior, 0.0) + torch.diag_embed(diagonal))
+
+
+Outputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+
+
+def _cpu(
+    x: Tensor,
+    y: Tensor,
+    weight: Tensor,
+    log_relevance: Tensor,
+    log_signal: Tensor,
+    log_linear: Tensor,
+    log_noise: Tensor,
+) -> Outputs:
+    tasks, columns = log_relevance.shape
+    value, signal, linear, noise = (_memory.new(tasks) for _ in range(4))
+    relevance = _memory.new(tasks, columns)
+    _core.log_evidence_into(
+        _memory.lend(x),
+        _memory.lend(y),
+        _memory.lend(weight),
+        _memory.lend(log_relevance),
+        _memory.lend(log_signal),
+        _memory.lend(log_linear),
+        _memory.lend(log_noise),
+        JITTER,
+        value.numpy(),
+        relevance.numpy(),
+        signal.numpy(),
+        linear.numpy(),
+        noise.numpy(),
+    )
+    return value, relevance, signal, linear, noise
+
+
+def _fake(x, y, weight, log_relevance, log_signal, log_linear, log_noise):
+    value, signal, linear, noise = (x.new_empty(x.shape[0]) for _ in range(4))
+    return value, x.new_empty(log_relevance.shape), signal, linear, noise
+
+
+def _save(ctx: Any, inputs: tuple[Tensor, ...], output: Outputs) -> None:
+    ctx.save_for_backward(*output[1:])
+
+
+def _backward(ctx: Any, gradient: Tensor, *_: Tensor | None) -> tuple[Tensor | None, ...]:
+    relevance, *scalars = ctx.saved_tensors
+    return None, None, None, gradient[:, None] * relevance, *(gradient * slope for slope in scalars)
+
+
+def launch(
+    x: Tensor,
+    y: Tensor,
+    weight: Tensor,
+    log_relevance: Tensor,
+    log_signal: Tensor,
+    log_linear: Tensor,
+    log_noise: Tensor,
+) -> _cuda.Planned | None:
+    """The launch of ``log_evidence.cu`` and the outputs that it will fill; None where a matrix does not fit."""
+    (tasks, rows, columns), outputs = x.shape, y.shape[2]
+    shared = 4 * (rows * (rows + 1) // 2 + 2 * outputs * rows + 2 * rows + _BLOCK)
+    if rows > _BLOCK or shared > _SHARED:
+        return None
+    value, signal, linear, noise = (_cuda.new(x, tasks) for _ in range(4))
+    results = value, _cuda.new(x, tasks, columns), signal, linear, noise
+    inputs = map(_cuda.lend, (x, y, weight, log_relevance, log_signal, log_linear, log_noise))
+    sizes = map(np.int32, (tasks, rows, columns, outputs))
+    grid = min(tasks, _cuda.MAX_BLOCKS)
+    arguments = (*inputs, *results, *sizes, np.float32(JITTER))
+    return (_cuda.Launch("log_evidence", "log_evidence", grid, _BLOCK, shared, arguments),), results
+
+
+_operator = register(
+    "log_evidence",
+    "(Tensor x, Tensor y, Tensor weight, Tensor log_relevance, Tensor log_signal, Tensor log_linear, Tensor log_noise)"
+    " -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
+    definition,
+    cpu=_cpu,
+    launch=launch,
+    fake=_fake,
+)
+_operator.register_autograd(_backward, setup_context=_save)

@@ -74,8 +74,14 @@ def residual(scores: Tensor, y: Tensor) -> Tensor:
 
 def _cpu(upstream: Tensor, theta: Tensor, x: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:
     out = _memory.new(*theta.shape)
-    lent = map(_memory.lend, (upstream, theta, x, y))
-    _core.prefix_gradient_backward_into(*lent, None if weight is None else _memory.lend(weight), out.numpy())
+    _core.prefix_gradient_backward_into(
+        _memory.lend(upstream),
+        _memory.lend(theta),
+        _memory.lend(x),
+        _memory.lend(y),
+        None if weight is None else _memory.lend(weight),
+        out.numpy(),
+    )
     return out
 
 

@@ -1,6 +1,6 @@
 //! Door of `amortix_core::refine::context_merge`.
 
-use amortix_core::refine::{MergeInput, MergeOutput, MergeSizes};
+use amortix_core::refine::{Kept, MergeInput, MergeSizes};
 use numpy::PyUntypedArrayMethods;
 use numpy::ndarray::{Ix2, Ix3, Ix4};
 use pyo3::prelude::*;
@@ -20,19 +20,14 @@ pub(super) fn context_merge_into(
     kept_x: &Bound<'_, PyAny>,
     kept_y: &Bound<'_, PyAny>,
     weight: Option<&Bound<'_, PyAny>>,
-    out_distance: &Bound<'_, PyAny>,
-    out_x: &Bound<'_, PyAny>,
-    out_y: &Bound<'_, PyAny>,
 ) -> PyResult<()> {
     let (query, rows) = (lend::<f32, Ix3>("query", query)?, lend::<f32, Ix3>("rows", rows)?);
     let (values, relevance) =
         (lend::<f32, Ix3>("values", values)?, lend::<f32, Ix2>("relevance", relevance)?);
-    let distance = lend::<f32, Ix3>("distance", distance)?;
-    let (kept_x, kept_y) = (lend::<f32, Ix4>("kept_x", kept_x)?, lend::<f32, Ix4>("kept_y", kept_y)?);
+    let mut distance = lend_mut::<f32, Ix3>("distance", distance)?;
+    let (mut kept_x, mut kept_y) =
+        (lend_mut::<f32, Ix4>("kept_x", kept_x)?, lend_mut::<f32, Ix4>("kept_y", kept_y)?);
     let weight = weight.map(|weight| lend::<f32, Ix2>("weight", weight)).transpose()?;
-    let mut out_distance = lend_mut::<f32, Ix3>("out_distance", out_distance)?;
-    let (mut out_x, mut out_y) =
-        (lend_mut::<f32, Ix4>("out_x", out_x)?, lend_mut::<f32, Ix4>("out_y", out_y)?);
 
     let [tasks, queries, kept, columns] = *kept_x.shape() else { unreachable!("kept_x has four axes") };
     let (batch, outputs) = (values.shape()[1], values.shape()[2]);
@@ -46,24 +41,15 @@ pub(super) fn context_merge_into(
     if let Some(weight) = &weight {
         expect_shape("weight", weight.shape(), &[tasks, batch])?;
     }
-    expect_shape("out_distance", out_distance.shape(), &[tasks, queries, kept])?;
-    expect_shape("out_x", out_x.shape(), &[tasks, queries, kept, columns])?;
-    expect_shape("out_y", out_y.shape(), &[tasks, queries, kept, outputs])?;
 
     let input = MergeInput {
         query: query.as_slice()?,
         rows: rows.as_slice()?,
         values: values.as_slice()?,
         relevance: relevance.as_slice()?,
-        distance: distance.as_slice()?,
-        kept_x: kept_x.as_slice()?,
-        kept_y: kept_y.as_slice()?,
         weight: weight.as_ref().map(|weight| weight.as_slice()).transpose()?,
     };
-    let output = MergeOutput {
-        distance: out_distance.as_slice_mut()?,
-        kept_x: out_x.as_slice_mut()?,
-        kept_y: out_y.as_slice_mut()?,
-    };
-    enter(py, || amortix_core::refine::context_merge(sizes, input, output))
+    let state =
+        Kept { distance: distance.as_slice_mut()?, x: kept_x.as_slice_mut()?, y: kept_y.as_slice_mut()? };
+    enter(py, || amortix_core::refine::context_merge(sizes, input, state))
 }

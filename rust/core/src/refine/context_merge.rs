@@ -1,12 +1,14 @@
-//! Merging a mini-batch into the rows that every query retains.
+//! Merging a mini-batch into the rows that every query retains, in place.
 //!
 //! Most rows of a late mini-batch are farther than a query's K-th retained one, so they cost a distance and a
-//! comparison. Distances are computed for a block of queries against a tile of rows that stays in the first-level
-//! cache, stored column by column so that the compiler vectorises over rows; what passes the comparison is sorted by
-//! (distance, index) and merged with the retained list.
+//! comparison, and a query that takes none is not touched. A block of queries passes over a tile of rows that stays in the
+//! first-level cache, stored column by column so that the compiler vectorises over rows; what passes the comparison is
+//! sorted by (distance, index) and merged with the retained list.
 
+use pulp::{Arch, NullaryFnOnce};
 use rayon::prelude::*;
 
+use super::slots::{Source, copy_slots, key, merge_lists, part};
 use super::{expect, expect_sizes};
 use crate::{Error, Result};
 
@@ -34,7 +36,7 @@ pub struct MergeSizes {
     pub kept: usize,
 }
 
-/// What a merge reads.
+/// What a merge reads beside the retained rows.
 #[derive(Debug, Clone, Copy)]
 pub struct MergeInput<'a> {
     /// `[T, M, D]`.
@@ -45,51 +47,58 @@ pub struct MergeInput<'a> {
     pub values: &'a [f32],
     /// `[T, D]`.
     pub relevance: &'a [f32],
-    /// `[T, M, K]`, ascending, +inf where empty.
-    pub distance: &'a [f32],
-    /// `[T, M, K, D]`.
-    pub kept_x: &'a [f32],
-    /// `[T, M, K, O]`.
-    pub kept_y: &'a [f32],
     /// `[T, B]`; absent means all ones.
     pub weight: Option<&'a [f32]>,
 }
 
-/// What a merge writes.
+/// The rows that every query retains, which a merge brings up to date.
 #[derive(Debug)]
-pub struct MergeOutput<'a> {
-    /// `[T, M, K]`.
+pub struct Kept<'a> {
+    /// `[T, M, K]`, ascending, +inf where empty.
     pub distance: &'a mut [f32],
     /// `[T, M, K, D]`.
-    pub kept_x: &'a mut [f32],
+    pub x: &'a mut [f32],
     /// `[T, M, K, O]`.
-    pub kept_y: &'a mut [f32],
+    pub y: &'a mut [f32],
 }
 
 /// Keep, for every query, the K nearest of its retained rows and the mini-batch: `amortix.ops.context_merge`.
 ///
 /// # Errors
 /// `Array` where a length does not fit the sizes or a retained list does not ascend.
-pub fn context_merge(sizes: MergeSizes, input: MergeInput<'_>, output: MergeOutput<'_>) -> Result<()> {
-    check(sizes, input, &output)?;
+pub fn context_merge(sizes: MergeSizes, input: MergeInput<'_>, state: Kept<'_>) -> Result<()> {
+    check(sizes, input, &state)?;
     let MergeSizes { queries, columns, outputs, kept, .. } = sizes;
     if sizes.tasks * queries == 0 {
         return Ok(());
     }
     crate::parallel::run(|| {
-        output
+        // All of it before anything is written.
+        state.distance.par_chunks(queries * kept).try_for_each(|lists| ascending(lists, kept))?;
+        state
             .distance
             .par_chunks_mut(queries * kept)
-            .zip(output.kept_x.par_chunks_mut(queries * kept * columns))
-            .zip(output.kept_y.par_chunks_mut(queries * kept * outputs))
+            .zip(state.x.par_chunks_mut(queries * kept * columns))
+            .zip(state.y.par_chunks_mut(queries * kept * outputs))
             .enumerate()
-            .try_for_each(|(task, ((distance, kept_x), kept_y))| {
-                Task::new(sizes, input, task).merge(MergeOutput { distance, kept_x, kept_y })
-            })
+            .for_each(|(task, ((distance, x), y))| {
+                Task::new(sizes, input, task).merge(Kept { distance, x, y });
+            });
+        Ok(())
     })
 }
 
-fn check(sizes: MergeSizes, input: MergeInput<'_>, output: &MergeOutput<'_>) -> Result<()> {
+fn ascending(lists: &[f32], kept: usize) -> Result<()> {
+    match lists.chunks_exact(kept).position(|list| list.windows(2).any(|pair| pair[0] > pair[1])) {
+        None => Ok(()),
+        Some(query) => Err(Error::Array(format!(
+            "context_merge: distance of query {query} does not ascend; give what an earlier merge returned, \
+             or +inf where nothing is retained"
+        ))),
+    }
+}
+
+fn check(sizes: MergeSizes, input: MergeInput<'_>, state: &Kept<'_>) -> Result<()> {
     let MergeSizes { tasks, queries, batch, columns, outputs, kept } = sizes;
     expect_sizes("context_merge", kept, columns, outputs)?;
     let mut lengths = vec![
@@ -97,12 +106,9 @@ fn check(sizes: MergeSizes, input: MergeInput<'_>, output: &MergeOutput<'_>) -> 
         ("rows", input.rows.len(), vec![tasks, batch, columns]),
         ("values", input.values.len(), vec![tasks, batch, outputs]),
         ("relevance", input.relevance.len(), vec![tasks, columns]),
-        ("distance", input.distance.len(), vec![tasks, queries, kept]),
-        ("kept_x", input.kept_x.len(), vec![tasks, queries, kept, columns]),
-        ("kept_y", input.kept_y.len(), vec![tasks, queries, kept, outputs]),
-        ("out_distance", output.distance.len(), vec![tasks, queries, kept]),
-        ("out_x", output.kept_x.len(), vec![tasks, queries, kept, columns]),
-        ("out_y", output.kept_y.len(), vec![tasks, queries, kept, outputs]),
+        ("distance", state.distance.len(), vec![tasks, queries, kept]),
+        ("kept_x", state.x.len(), vec![tasks, queries, kept, columns]),
+        ("kept_y", state.y.len(), vec![tasks, queries, kept, outputs]),
     ];
     if let Some(weight) = input.weight {
         lengths.push(("weight", weight.len(), vec![tasks, batch]));
@@ -122,23 +128,15 @@ struct Task<'a> {
     rows: &'a [f32],
     values: &'a [f32],
     relevance: &'a [f32],
-    distance: &'a [f32],
-    kept_x: &'a [f32],
-    kept_y: &'a [f32],
     /// The rows of positive weight, ascending.
     eligible: Vec<u32>,
     /// Their coordinates, `[group][D][LANES]`; the last group is padded with zeros.
     lanes: Vec<f32>,
 }
 
-/// The part of `all` that belongs to `index` where each index owns `width` elements.
-fn part(all: &[f32], index: usize, width: usize) -> &[f32] {
-    &all[index * width..(index + 1) * width]
-}
-
 impl<'a> Task<'a> {
     fn new(sizes: MergeSizes, input: MergeInput<'a>, task: usize) -> Self {
-        let MergeSizes { queries, batch, columns, outputs, kept, .. } = sizes;
+        let MergeSizes { queries, batch, columns, outputs, .. } = sizes;
         let rows = part(input.rows, task, batch * columns);
         let weight = input.weight.map(|weight| part(weight, task, batch));
         let eligible: Vec<u32> =
@@ -156,88 +154,89 @@ impl<'a> Task<'a> {
             rows,
             values: part(input.values, task, batch * outputs),
             relevance: part(input.relevance, task, columns),
-            distance: part(input.distance, task, queries * kept),
-            kept_x: part(input.kept_x, task, queries * kept * columns),
-            kept_y: part(input.kept_y, task, queries * kept * outputs),
             eligible,
             lanes,
         }
     }
 
-    fn merge(&self, output: MergeOutput<'_>) -> Result<()> {
+    fn merge(&self, state: Kept<'_>) {
         let MergeSizes { columns, outputs, kept, .. } = self.sizes;
-        output
+        state
             .distance
             .par_chunks_mut(QUERIES * kept)
-            .zip(output.kept_x.par_chunks_mut(QUERIES * kept * columns))
-            .zip(output.kept_y.par_chunks_mut(QUERIES * kept * outputs))
+            .zip(state.x.par_chunks_mut(QUERIES * kept * columns))
+            .zip(state.y.par_chunks_mut(QUERIES * kept * outputs))
             .enumerate()
-            .try_for_each_init(Scratch::default, |scratch, (block, ((distance, kept_x), kept_y))| {
-                self.merge_block(block * QUERIES, scratch, MergeOutput { distance, kept_x, kept_y })
-            })
+            .for_each_init(Scratch::default, |scratch, (block, ((distance, x), y))| {
+                let candidates = &mut scratch.candidates;
+                Arch::new().dispatch(Collect { task: self, first: block * QUERIES, distance, candidates });
+                self.merge_block(scratch, Kept { distance, x, y });
+            });
     }
 
-    /// Merge the queries from `first` on, as many as the output holds.
-    fn merge_block(&self, first: usize, scratch: &mut Scratch, output: MergeOutput<'_>) -> Result<()> {
+    /// Merge what was collected for each query of a block.
+    fn merge_block(&self, scratch: &mut Scratch, state: Kept<'_>) {
         let MergeSizes { columns, outputs, kept, .. } = self.sizes;
-        self.distances(first, output.distance.len() / kept, &mut scratch.fresh);
-        let padded = self.eligible.len().next_multiple_of(LANES);
-        for (local, near) in output.distance.chunks_exact_mut(kept).enumerate() {
-            let query = first + local;
-            let before = part(self.distance, query, kept);
-            if before.windows(2).any(|pair| pair[0] > pair[1]) {
-                return Err(Error::Array(format!(
-                    "context_merge: distance of query {query} does not ascend; give what an earlier merge returned, \
-                     or +inf where nothing is retained"
-                )));
+        for (local, candidates) in scratch.candidates.iter_mut().enumerate() {
+            if candidates.is_empty() {
+                continue;
             }
-            self.collect(part(&scratch.fresh, local, padded), before[kept - 1], &mut scratch.candidates);
-            merge_lists(before, &mut scratch.candidates, near, &mut scratch.source);
-            let kept_x = (part(self.kept_x, query, kept * columns), self.rows);
-            copy_slots(&scratch.source, near, kept_x, &mut output.kept_x[local * kept * columns..], columns);
-            let kept_y = (part(self.kept_y, query, kept * outputs), self.values);
-            copy_slots(&scratch.source, near, kept_y, &mut output.kept_y[local * kept * outputs..], outputs);
+            let list = &mut state.distance[local * kept..][..kept];
+            merge_lists(list, candidates, &mut scratch.near, &mut scratch.source);
+            list.copy_from_slice(&scratch.near);
+            for (content, fresh, width) in
+                [(&mut *state.x, self.rows, columns), (&mut *state.y, self.values, outputs)]
+            {
+                let slots = &mut content[local * kept * width..][..kept * width];
+                scratch.before.clear();
+                scratch.before.extend_from_slice(slots);
+                copy_slots(&scratch.source, list, (scratch.before.as_slice(), fresh), slots, width);
+            }
         }
-        Ok(())
     }
+}
 
-    /// Distances of `count` queries from `first` on to all eligible rows, `[count, padded]`.
-    ///
-    /// Summed in the order of the definition, and Rust never fuses a product with a sum, so every body of the operation
-    /// comes to the same bits.
-    fn distances(&self, first: usize, count: usize, fresh: &mut Vec<f32>) {
-        let columns = self.sizes.columns;
-        let padded = self.lanes.len() / columns;
-        fresh.resize(count * padded, 0.0);
+/// The rows that are nearer to a query than its last retained one, for the queries from `first` on, as keys that sort by
+/// (distance, row).
+///
+/// Distances are summed in the order of the definition, and Rust never fuses a product with a sum, so every body of the
+/// operation comes to the same bits.
+struct Collect<'a> {
+    task: &'a Task<'a>,
+    first: usize,
+    distance: &'a [f32],
+    candidates: &'a mut Vec<Vec<u64>>,
+}
+
+impl NullaryFnOnce for Collect<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Self { task, first, distance, candidates } = self;
+        let MergeSizes { columns, kept, .. } = task.sizes;
+        candidates.resize_with(QUERIES, Vec::new);
+        candidates.iter_mut().for_each(Vec::clear);
         let group = LANES * columns;
         let tile = (TILE / group).max(1);
-        for (index, groups) in self.lanes.chunks(tile * group).enumerate() {
-            for local in 0..count {
-                let query = part(self.query, first + local, columns);
-                let start = local * padded + index * tile * LANES;
-                let out = fresh[start..].chunks_exact_mut(LANES);
-                for (out, lanes) in out.zip(groups.chunks_exact(group)) {
+        for (groups, rows) in task.lanes.chunks(tile * group).zip(task.eligible.chunks(tile * LANES)) {
+            for (local, (list, found)) in distance.chunks_exact(kept).zip(&mut *candidates).enumerate() {
+                let (query, worst) = (part(task.query, first + local, columns), list[kept - 1]);
+                for (lanes, rows) in groups.chunks_exact(group).zip(rows.chunks(LANES)) {
                     let mut total = [0.0f32; LANES];
-                    for ((row, q), relevance) in lanes.chunks_exact(LANES).zip(query).zip(self.relevance) {
+                    for ((row, q), relevance) in
+                        lanes.as_chunks::<LANES>().0.iter().zip(query).zip(task.relevance)
+                    {
                         for (total, x) in total.iter_mut().zip(row) {
                             let delta = q - x;
                             *total += relevance * delta * delta;
                         }
                     }
-                    out.copy_from_slice(&total);
+                    if total.iter().fold(false, |any, distance| any | (*distance < worst)) {
+                        let near = total.iter().zip(rows).filter(|(distance, _)| **distance < worst);
+                        found.extend(near.map(|(distance, row)| key(*distance, *row)));
+                    }
                 }
-            }
-        }
-    }
-
-    /// The rows nearer than `worst`, as keys that sort by (distance, row).
-    fn collect(&self, fresh: &[f32], worst: f32, candidates: &mut Vec<u64>) {
-        candidates.clear();
-        for (distances, rows) in fresh.chunks_exact(LANES).zip(self.eligible.chunks(LANES)) {
-            // A NaN is neither the least nor below `worst`.
-            if distances.iter().copied().fold(f32::INFINITY, f32::min) < worst {
-                let near = distances.iter().zip(rows).filter(|(distance, _)| **distance < worst);
-                candidates.extend(near.map(|(distance, row)| key(*distance, *row)));
             }
         }
     }
@@ -245,67 +244,12 @@ impl<'a> Task<'a> {
 
 #[derive(Default)]
 struct Scratch {
-    fresh: Vec<f32>,
-    candidates: Vec<u64>,
+    /// Of each query of a block.
+    candidates: Vec<Vec<u64>>,
+    near: Vec<f32>,
     source: Vec<Source>,
-}
-
-/// Where the content of a slot comes from.
-#[derive(Clone, Copy)]
-enum Source {
-    Kept(usize),
-    Row(usize),
-}
-
-/// Sorts by distance, then by row: distances are not negative, so their bits order as they do.
-fn key(distance: f32, row: u32) -> u64 {
-    u64::from(distance.to_bits()) << 32 | u64::from(row)
-}
-
-/// Merge the ascending list `before` with the candidates; at equal distance `before` comes first.
-fn merge_lists(before: &[f32], candidates: &mut Vec<u64>, near: &mut [f32], source: &mut Vec<Source>) {
-    if candidates.len() > near.len() {
-        candidates.select_nth_unstable(near.len() - 1);
-        candidates.truncate(near.len());
-    }
-    candidates.sort_unstable();
-    source.clear();
-    let (mut old, mut new) = (0, candidates.iter().copied().peekable());
-    for out in near {
-        match new.peek().map(|key| (f32::from_bits((key >> 32) as u32), *key as u32)) {
-            Some((distance, row)) if distance < before[old] => {
-                (*out, _) = (distance, new.next());
-                source.push(Source::Row(row as usize));
-            }
-            _ => {
-                *out = before[old];
-                source.push(Source::Kept(old));
-                old += 1;
-            }
-        }
-    }
-}
-
-/// Fill slots of `width` elements from (the retained ones, the batch); empty slots, the last ones, get zeros.
-///
-/// Retained slots keep their order, so each stretch of them is one copy: late in a stream nearly all of a query's.
-fn copy_slots(source: &[Source], near: &[f32], from: (&[f32], &[f32]), out: &mut [f32], width: usize) {
-    let occupied = near.partition_point(|distance| *distance < f32::INFINITY);
-    let (mut out, empty) = out[..near.len() * width].split_at_mut(occupied * width);
-    empty.fill(0.0);
-    let mut rest = &source[..occupied];
-    while let Some(first) = rest.first() {
-        let (count, content) = match *first {
-            Source::Row(row) => (1, part(from.1, row, width)),
-            Source::Kept(slot) => {
-                let count = rest.iter().take_while(|source| matches!(source, Source::Kept(_))).count();
-                (count, &from.0[slot * width..(slot + count) * width])
-            }
-        };
-        let (now, later) = out.split_at_mut(count * width);
-        now.copy_from_slice(content);
-        (out, rest) = (later, &rest[count..]);
-    }
+    /// What the slots of a query held.
+    before: Vec<f32>,
 }
 
 #[cfg(test)]
@@ -314,7 +258,7 @@ mod tests {
 
     use super::*;
 
-    /// One task with one output, whose rows are a few whole numbers, so that equal distances are common.
+    /// One task and output; rows are a few whole numbers, so that equal distances are common.
     #[derive(Debug)]
     struct Case {
         sizes: MergeSizes,
@@ -337,10 +281,10 @@ mod tests {
             })
     }
 
-    type Kept = (Vec<f32>, Vec<f32>, Vec<f32>);
+    type State = (Vec<f32>, Vec<f32>, Vec<f32>);
 
     /// Merge the rows in mini-batches of `step`; a row's value is its index.
-    fn merged(case: &Case, step: usize) -> Result<Kept> {
+    fn merged(case: &Case, step: usize) -> Result<State> {
         let MergeSizes { queries, batch, columns, kept, .. } = case.sizes;
         let slots = queries * kept;
         let mut state = (vec![f32::INFINITY; slots], vec![0.0; slots * columns], vec![0.0; slots]);
@@ -352,15 +296,10 @@ mod tests {
                 rows: &case.rows[start * columns..stop * columns],
                 values: &values[start..stop],
                 relevance: &[1.0, 2.0, 0.5],
-                distance: &state.0,
-                kept_x: &state.1,
-                kept_y: &state.2,
                 weight: Some(&case.weight[start..stop]),
             };
-            let mut next = state.clone();
-            let output = MergeOutput { distance: &mut next.0, kept_x: &mut next.1, kept_y: &mut next.2 };
-            context_merge(MergeSizes { batch: stop - start, ..case.sizes }, input, output)?;
-            state = next;
+            let kept = Kept { distance: &mut state.0, x: &mut state.1, y: &mut state.2 };
+            context_merge(MergeSizes { batch: stop - start, ..case.sizes }, input, kept)?;
         }
         Ok(state)
     }
@@ -406,18 +345,9 @@ mod tests {
     fn lengths_and_order_are_checked() {
         let sizes = MergeSizes { tasks: 1, queries: 1, batch: 0, columns: 1, outputs: 1, kept: 2 };
         let merge = |sizes, distance: &[f32]| {
-            let input = MergeInput {
-                query: &[0.0],
-                rows: &[],
-                values: &[],
-                relevance: &[1.0],
-                distance,
-                kept_x: &[0.0; 2],
-                kept_y: &[0.0; 2],
-                weight: None,
-            };
-            let (mut near, mut x, mut y) = ([0.0; 2], [0.0; 2], [0.0; 2]);
-            context_merge(sizes, input, MergeOutput { distance: &mut near, kept_x: &mut x, kept_y: &mut y })
+            let input = MergeInput { query: &[0.0], rows: &[], values: &[], relevance: &[1.0], weight: None };
+            let (mut near, mut x, mut y) = (distance.to_vec(), [0.0; 2], [0.0; 2]);
+            context_merge(sizes, input, Kept { distance: &mut near, x: &mut x, y: &mut y })
         };
         assert_eq!(merge(sizes, &[1.0, 1.0]), Ok(()));
         assert!(matches!(merge(sizes, &[2.0, 1.0]), Err(Error::Array(m)) if m.contains("does not ascend")));

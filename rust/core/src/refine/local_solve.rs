@@ -9,16 +9,17 @@
 //! | Rᵀ  0         |
 //! ```
 //!
-//! so one left-looking Cholesky factorisation answers everything. The matrix is stored by columns: the inner loops run
-//! down contiguous columns, four of them at a time, and the compiler vectorises them.
+//! so one elimination answers everything: of as many queries at a time as a vector has lanes, see `group`.
 
+use pulp::{Arch, Simd, WithSimd, bytemuck};
 use rayon::prelude::*;
 
+use super::group::{Group, Scratch};
 use super::{expect, expect_sizes};
-use crate::{Result, math};
+use crate::Result;
 
 /// Queries of one unit of parallel work.
-const QUERIES: usize = 16;
+pub(super) const QUERIES: usize = 16;
 
 /// The axes of a solve, named as in `amortix.batch`.
 #[derive(Debug, Clone, Copy)]
@@ -70,6 +71,24 @@ pub struct SolveOutput<'a> {
 /// # Errors
 /// `Array` where a length does not fit the sizes.
 pub fn local_solve(sizes: SolveSizes, input: SolveInput<'_>, output: SolveOutput<'_>) -> Result<()> {
+    check(sizes, input, output.mean.len(), output.variance.len())?;
+    let outputs = sizes.outputs;
+    crate::parallel::run(|| {
+        output
+            .mean
+            .par_chunks_mut(QUERIES * outputs)
+            .zip(output.variance.par_chunks_mut(QUERIES))
+            .enumerate()
+            .for_each_init(Scratch::default, |scratch, (block, (mean, variance))| {
+                let first = block * QUERIES;
+                Arch::new().dispatch(Solve { sizes, input, first, mean, variance, scratch });
+            });
+        Ok(())
+    })
+}
+
+/// Refuse lengths that do not fit, those of the mean and the variance among them.
+pub(super) fn check(sizes: SolveSizes, input: SolveInput<'_>, mean: usize, variance: usize) -> Result<()> {
     let SolveSizes { tasks, queries, kept, columns, outputs } = sizes;
     expect_sizes("local_solve", kept, columns, outputs)?;
     let lengths: [(&str, usize, &[usize]); 9] = [
@@ -80,125 +99,43 @@ pub fn local_solve(sizes: SolveSizes, input: SolveInput<'_>, output: SolveOutput
         ("relevance", input.relevance.len(), &[tasks, columns]),
         ("signal", input.signal.len(), &[tasks]),
         ("noise", input.noise.len(), &[tasks]),
-        ("mean", output.mean.len(), &[tasks, queries, outputs]),
-        ("variance", output.variance.len(), &[tasks, queries]),
+        ("mean", mean, &[tasks, queries, outputs]),
+        ("variance", variance, &[tasks, queries]),
     ];
-    lengths.iter().try_for_each(|(name, length, axes)| expect("local_solve", name, *length, axes))?;
-    crate::parallel::run(|| {
-        output
-            .mean
-            .par_chunks_mut(QUERIES * outputs)
-            .zip(output.variance.par_chunks_mut(QUERIES))
-            .enumerate()
-            .for_each_init(Scratch::default, |scratch, (block, (means, variances))| {
-                for (local, (mean, variance)) in means.chunks_exact_mut(outputs).zip(variances).enumerate() {
-                    *variance = scratch.solve(sizes, input, block * QUERIES + local, mean);
-                }
-            });
-        Ok(())
-    })
+    lengths.iter().try_for_each(|(name, length, axes)| expect("local_solve", name, *length, axes))
 }
 
-#[derive(Default)]
-struct Scratch {
-    occupied: Vec<usize>,
-    /// Coordinates of the retained rows and, last, of the query: `[D][n + 1]`.
-    points: Vec<f32>,
-    /// The matrix by columns: n + 1 of them, n + 1 + O rows.
-    matrix: Vec<f32>,
+/// Queries from `first` on, as many as there are variances to write.
+struct Solve<'a> {
+    sizes: SolveSizes,
+    input: SolveInput<'a>,
+    first: usize,
+    mean: &'a mut [f32],
+    variance: &'a mut [f32],
+    scratch: &'a mut Scratch,
 }
 
-impl Scratch {
-    /// Solve for query `unit` of all T·M; writes its mean and returns its variance.
-    fn solve(&mut self, sizes: SolveSizes, input: SolveInput<'_>, unit: usize, mean: &mut [f32]) -> f32 {
-        let task = unit / sizes.queries;
-        let (signal, noise) = (input.signal[task], input.noise[task]);
-        let added = noise + input.jitter * signal;
-        let distance = &input.distance[unit * sizes.kept..(unit + 1) * sizes.kept];
-        self.occupied.clear();
-        self.occupied.extend((0..sizes.kept).filter(|slot| distance[*slot] < f32::INFINITY));
-        self.gather(sizes, input, unit);
-        self.fill(sizes, input, unit, signal, added);
-        self.factorise(sizes.outputs, added);
-        let n = self.occupied.len();
-        let last = &self.matrix[n * (n + 1 + sizes.outputs) + n..];
-        for (mean, eliminated) in mean.iter_mut().zip(&last[1..]) {
-            *mean = -eliminated;
-        }
-        last[0].max(0.0)
-    }
+impl WithSimd for Solve<'_> {
+    type Output = ();
 
-    fn gather(&mut self, sizes: SolveSizes, input: SolveInput<'_>, unit: usize) {
-        let (columns, rows) = (sizes.columns, self.occupied.len() + 1);
-        self.points.clear();
-        self.points.resize(columns * rows, 0.0);
-        let kept =
-            self.occupied.iter().map(|slot| &input.kept_x[(unit * sizes.kept + slot) * columns..][..columns]);
-        let query = std::iter::once(&input.query[unit * columns..][..columns]);
-        for (row, point) in kept.chain(query).enumerate() {
-            for (column, value) in point.iter().enumerate() {
-                self.points[column * rows + row] = *value;
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { sizes, input, first, mean, variance, scratch } = self;
+        let (outputs, last) = (sizes.outputs, first + variance.len() - 1);
+        let parts = mean.chunks_mut(S::F32_LANES * outputs).zip(variance.chunks_mut(S::F32_LANES));
+        for (part, (mean, variance)) in parts.enumerate() {
+            let units = (first + part * S::F32_LANES, last);
+            let mut group = Group::gather(simd, sizes, input, units, scratch);
+            group.eliminate(sizes.columns);
+            let explained = simd.sub_f32s(group.signal, group.dot(0, 0));
+            let numbers: &[f32] = bytemuck::cast_slice(std::slice::from_ref(&explained));
+            variance.iter_mut().zip(numbers).for_each(|(out, v)| *out = v.max(0.0));
+            for output in 0..outputs {
+                let found = group.dot(0, 1 + output);
+                let numbers: &[f32] = bytemuck::cast_slice(std::slice::from_ref(&found));
+                mean.iter_mut().skip(output).step_by(outputs).zip(numbers).for_each(|(out, v)| *out = *v);
             }
         }
-    }
-
-    fn fill(&mut self, sizes: SolveSizes, input: SolveInput<'_>, unit: usize, signal: f32, added: f32) {
-        let n = self.occupied.len();
-        let stride = n + 1 + sizes.outputs;
-        let relevance = &input.relevance[unit / sizes.queries * sizes.columns..][..sizes.columns];
-        self.matrix.clear();
-        self.matrix.resize((n + 1) * stride, 0.0);
-        for (j, column) in self.matrix.chunks_exact_mut(stride).enumerate() {
-            let below = &mut column[j..=n];
-            for (points, relevance) in self.points.chunks_exact(n + 1).zip(relevance) {
-                let own = points[j];
-                for (total, point) in below.iter_mut().zip(&points[j..]) {
-                    let delta = point - own;
-                    *total += relevance * delta * delta;
-                }
-            }
-            for entry in &mut *below {
-                *entry = signal * math::exp(-entry.sqrt());
-            }
-            below[0] = if j < n { signal + added } else { signal };
-            if let Some(slot) = self.occupied.get(j) {
-                let residual = &input.residual[(unit * sizes.kept + slot) * sizes.outputs..];
-                column[n + 1..].copy_from_slice(&residual[..sizes.outputs]);
-            }
-        }
-    }
-
-    /// Eliminate the first n columns. In exact arithmetic no pivot is below `added`; holding it there keeps rounding
-    /// from breaking the factorisation.
-    fn factorise(&mut self, outputs: usize, added: f32) {
-        let n = self.occupied.len();
-        let stride = n + 1 + outputs;
-        for j in 0..=n {
-            let (done, rest) = self.matrix.split_at_mut(j * stride);
-            let column = &mut rest[j..stride];
-            let mut fours = done.chunks_exact(4 * stride);
-            for four in &mut fours {
-                subtract_four(column, [0, 1, 2, 3].map(|k| &four[k * stride + j..(k + 1) * stride]));
-            }
-            for one in fours.remainder().chunks_exact(stride) {
-                let factor = one[j];
-                for (entry, a) in column.iter_mut().zip(&one[j..]) {
-                    *entry -= factor * a;
-                }
-            }
-            if j < n {
-                let scale = 1.0 / column[0].max(added).sqrt();
-                column.iter_mut().for_each(|entry| *entry *= scale);
-            }
-        }
-    }
-}
-
-/// Subtract four finished columns, each times its own first entry: one load and one store for four products.
-fn subtract_four(column: &mut [f32], [a, b, c, d]: [&[f32]; 4]) {
-    let factors = [a[0], b[0], c[0], d[0]];
-    for ((((entry, a), b), c), d) in column.iter_mut().zip(a).zip(b).zip(c).zip(d) {
-        *entry -= factors[0] * a + factors[1] * b + (factors[2] * c + factors[3] * d);
     }
 }
 

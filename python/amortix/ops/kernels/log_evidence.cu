@@ -1,0 +1,1 @@
+../../../../cuda/log_evidence.cu
