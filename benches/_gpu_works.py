@@ -66,6 +66,24 @@ def local_solve(device: str, quick: bool) -> Work:
     return Work("local_solve", f"{queries:,} queries, K = {kept}, {columns} columns", arguments, moved, flop)
 
 
+def curvature_solve(device: str, quick: bool) -> Work:
+    tasks, size = (4 if quick else 1_024), 64
+    jacobian = _normals(device)(tasks, 2 * size, size)
+    second = jacobian.mT @ jacobian / (2 * size)
+    arguments = (second + second.mT) / 2, torch.full((tasks, size), 0.1, device=device), jacobian[:, 0, :, None]
+    flop = tasks * (size**3 / 3 + 2.0 * size**2)
+    return Work("curvature_solve", f"{tasks:,} tasks, S = {size}", arguments, 4 * tasks * size * (size + 3), flop)
+
+
+def curvature_update(device: str, quick: bool) -> Work:
+    tasks, rows, size = (4 if quick else 1_024), 32, 64
+    jacobian, count = _normals(device)(tasks, rows, size), torch.full((tasks,), 100.0, device=device)
+    second = torch.eye(size, device=device).repeat(tasks, 1, 1)
+    moved = 4 * tasks * (2 * size**2 + rows * size)
+    sizes = f"{tasks:,} tasks × {rows} rows, S = {size}"
+    return Work("curvature_update", sizes, (second, count, jacobian, None), moved, 1.0 * tasks * rows * size**2)
+
+
 def learned_update(device: str, quick: bool) -> Work:
     shape, count, widths = ((4, 6) if quick else (250, 400)), (3 if quick else 100), (39, 32, 32, 2)
     normal = _normals(device)
@@ -82,6 +100,17 @@ def learned_update(device: str, quick: bool) -> Work:
     return Work("learned_update", f"{numbers:,} parameters in {count} tensors, 39-32-32-2", arguments, moved, flop)
 
 
+def log_evidence(device: str, quick: bool) -> Work:
+    tasks, rows, columns = (2 if quick else 132), (16 if quick else 190), 16
+    normal, ones = _normals(device), torch.ones(tasks, device=device)
+    data = normal(tasks, rows, columns), normal(tasks, rows, 1), torch.ones(tasks, rows, device=device)
+    logs = torch.full((tasks, columns), -2.0, device=device), -ones, -ones, -ones
+    # The factor, its inverse and the inverse of the matrix, and distances there and back.
+    flop = tasks * (rows**3 + 3.0 * rows**2 * columns)
+    sizes = f"{tasks} tasks × {rows} rows × {columns}"
+    return Work("log_evidence", sizes, (*data, *logs), 4 * tasks * rows * (columns + 2), flop)
+
+
 def pool_gather(device: str, quick: bool) -> Work:
     fields, slots, moved, sizes = _pool(device, quick)
     return Work("pool_gather", sizes, (fields, slots), moved, 0.0)
@@ -91,6 +120,31 @@ def pool_scatter(device: str, quick: bool) -> Work:
     fields, slots, moved, sizes = _pool(device, quick)
     values = [torch.ones(len(slots), *field.shape[1:], dtype=field.dtype, device=device) for field in fields]
     return Work("pool_scatter", sizes, (fields, slots, values), moved, 0.0)
+
+
+def prefix_gradient(device: str, quick: bool) -> Work:
+    theta, x, y = _linear(device, quick)
+    arguments, numbers = (theta, x, y, None, x.shape[1]), x.numel()
+    return Work("prefix_gradient", _sizes(x), arguments, 4 * (2 * numbers + y.numel()), 4.0 * numbers)
+
+
+def prefix_gradient_backward(device: str, quick: bool) -> Work:
+    theta, x, y = _linear(device, quick)
+    arguments, numbers = (x.unsqueeze(3), theta, x, y, None), x.numel()
+    return Work("prefix_gradient_backward", _sizes(x), arguments, 4 * (2 * numbers + y.numel()), 4.0 * numbers)
+
+
+def two_term_update(device: str, quick: bool) -> Work:
+    arguments, tasks, size, rank = _states(device, quick)
+    moved, flop = 4 * tasks * size * (10 + rank), tasks * size * (20.0 + 4 * rank)
+    return Work("two_term_update", f"{tasks:,} states of {size}, R = {rank}", arguments, moved, flop)
+
+
+def two_term_update_backward(device: str, quick: bool) -> Work:
+    arguments, tasks, size, rank = _states(device, quick)
+    moved, flop = 4 * tasks * size * (15 + 2 * rank), tasks * size * (40.0 + 12 * rank)
+    sizes = f"{tasks:,} states of {size}, R = {rank}"
+    return Work("two_term_update_backward", sizes, (*arguments[:3], *arguments), moved, flop)
 
 
 def task_linear(device: str, quick: bool) -> Work:
@@ -104,7 +158,40 @@ def task_linear(device: str, quick: bool) -> Work:
     return Work("task_linear", sizes, (ids, ids, 0, rows, 0, *settings), moved, flop)
 
 
-WORKS: tuple[Make, ...] = (context_merge, learned_update, local_solve, pool_gather, pool_scatter, task_linear)
+WORKS: tuple[Make, ...] = (
+    context_merge,
+    curvature_solve,
+    curvature_update,
+    learned_update,
+    local_solve,
+    log_evidence,
+    pool_gather,
+    pool_scatter,
+    prefix_gradient,
+    prefix_gradient_backward,
+    task_linear,
+    two_term_update,
+    two_term_update_backward,
+)
+
+
+def _linear(device: str, quick: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Parameters, inputs and targets of linear tasks."""
+    tasks, rows, columns = (4 if quick else 4_096), 128, 32
+    normal = _normals(device)
+    return normal(tasks, columns, 1), normal(tasks, rows, columns), normal(tasks, rows)
+
+
+def _sizes(x: Tensor) -> str:
+    return "{:,} tasks × {} rows × {}".format(*x.shape)
+
+
+def _states(device: str, quick: bool) -> tuple[tuple[Tensor, ...], int, int, int]:
+    """Arguments of an update of T states of P parameters with R factors."""
+    tasks, size, rank = (4 if quick else 65_536), 64, 4
+    normal, age = _normals(device), torch.full((tasks,), 10.0, device=device)
+    matrices = [normal(tasks, size) for _ in range(7)]
+    return (*matrices, normal(tasks, size, rank), age / 10, age, age), tasks, size, rank
 
 
 def _pool(device: str, quick: bool) -> tuple[list[Tensor], Tensor, float, str]:
