@@ -12,7 +12,7 @@ from amortix.ops.context_merge import definition
 
 REGISTERS = {"context_merge": 32}
 
-# T, M, B, D, O, K: nothing, one of everything, and either side of every block of any body: 16 rows, 32
+# T, M, B, D, O, K: nothing, one of everything, and either side of every block of any body: 64 rows, 32
 # queries and 128 rows of a tile (CPU), 128 threads and 512 rows (CUDA), 256 slots.
 SIZES = [
     (0, 3, 5, 2, 1, 4),
@@ -23,6 +23,9 @@ SIZES = [
     (3, 31, 15, 3, 1, 5),
     (1, 32, 16, 3, 1, 16),
     (2, 33, 17, 3, 2, 18),
+    (1, 2, 63, 3, 1, 9),
+    (1, 2, 64, 3, 1, 9),
+    (1, 2, 65, 3, 1, 9),
     (1, 2, 127, 32, 1, 127),
     (1, 2, 128, 32, 1, 128),
     (1, 2, 129, 33, 1, 129),

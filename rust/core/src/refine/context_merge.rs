@@ -2,18 +2,20 @@
 //!
 //! Most rows of a late mini-batch are farther than a query's K-th retained one, so they cost a distance and a
 //! comparison, and a query that takes none is not touched. A block of queries passes over a tile of rows that stays in the
-//! first-level cache, stored column by column so that the compiler vectorises over rows; what passes the comparison is
+//! first-level cache, stored column by column for vectors of rows; what passes the comparison is
 //! sorted by (distance, index) and merged with the retained list.
 
-use pulp::{Arch, NullaryFnOnce};
+use pulp::{Arch, Simd, WithSimd, bytemuck};
 use rayon::prelude::*;
 
 use super::slots::{Source, copy_slots, key, merge_lists, part};
 use super::{expect, expect_sizes};
 use crate::{Error, Result};
 
-/// Rows whose distances are computed together: one register file of accumulators.
-const LANES: usize = 16;
+/// Rows of a group.
+const LANES: usize = 64;
+/// Vectors of rows whose distances are computed together; at most a group of the widest.
+const VECTORS: usize = 4;
 /// Queries that pass over a tile of rows while it is in cache, and one unit of parallel work.
 const QUERIES: usize = 32;
 /// Floats of a tile: half of a 32 KiB first-level cache.
@@ -174,6 +176,21 @@ impl<'a> Task<'a> {
             });
     }
 
+    /// Distances of a query to the rows of a group from `top` on.
+    #[inline(always)]
+    fn distances<S: Simd>(&self, simd: S, lanes: &[f32], query: &[f32], top: usize) -> [S::f32s; VECTORS] {
+        let mut totals = [simd.splat_f32s(0.0); VECTORS];
+        for ((row, q), relevance) in lanes.as_chunks::<LANES>().0.iter().zip(query).zip(self.relevance) {
+            let row = S::as_simd_f32s(&row[top..top + VECTORS * S::F32_LANES]).0;
+            let (q, relevance) = (simd.splat_f32s(*q), simd.splat_f32s(*relevance));
+            for (total, x) in totals.iter_mut().zip(row) {
+                let delta = simd.sub_f32s(q, *x);
+                *total = simd.add_f32s(*total, simd.mul_f32s(simd.mul_f32s(relevance, delta), delta));
+            }
+        }
+        totals
+    }
+
     /// Merge what was collected for each query of a block.
     fn merge_block(&self, scratch: &mut Scratch, state: Kept<'_>) {
         let MergeSizes { columns, outputs, kept, .. } = self.sizes;
@@ -208,11 +225,11 @@ struct Collect<'a> {
     candidates: &'a mut Vec<Vec<u64>>,
 }
 
-impl NullaryFnOnce for Collect<'_> {
+impl WithSimd for Collect<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn call(self) {
+    fn with_simd<S: Simd>(self, simd: S) {
         let Self { task, first, distance, candidates } = self;
         let MergeSizes { columns, kept, .. } = task.sizes;
         candidates.resize_with(QUERIES, Vec::new);
@@ -223,18 +240,17 @@ impl NullaryFnOnce for Collect<'_> {
             for (local, (list, found)) in distance.chunks_exact(kept).zip(&mut *candidates).enumerate() {
                 let (query, worst) = (part(task.query, first + local, columns), list[kept - 1]);
                 for (lanes, rows) in groups.chunks_exact(group).zip(rows.chunks(LANES)) {
-                    let mut total = [0.0f32; LANES];
-                    for ((row, q), relevance) in
-                        lanes.as_chunks::<LANES>().0.iter().zip(query).zip(task.relevance)
-                    {
-                        for (total, x) in total.iter_mut().zip(row) {
-                            let delta = q - x;
-                            *total += relevance * delta * delta;
+                    for top in (0..rows.len()).step_by(VECTORS * S::F32_LANES) {
+                        let totals = task.distances(simd, lanes, query, top);
+                        for (total, rows) in totals.iter().zip(rows[top..].chunks(S::F32_LANES)) {
+                            let below = simd.less_than_f32s(*total, simd.splat_f32s(worst));
+                            if simd.first_true_m32s(below) < S::F32_LANES {
+                                let numbers: &[f32] = bytemuck::cast_slice(std::slice::from_ref(total));
+                                let near =
+                                    numbers.iter().zip(rows).filter(|(distance, _)| **distance < worst);
+                                found.extend(near.map(|(distance, row)| key(*distance, *row)));
+                            }
                         }
-                    }
-                    if total.iter().fold(false, |any, distance| any | (*distance < worst)) {
-                        let near = total.iter().zip(rows).filter(|(distance, _)| **distance < worst);
-                        found.extend(near.map(|(distance, row)| key(*distance, *row)));
                     }
                 }
             }

@@ -4,6 +4,8 @@
 //! of four, column by column: two panels are then the operands of a product with 16 sums in registers. A query with fewer
 //! rows than the others gets unit rows of the covariance, which change nothing.
 
+#![allow(clippy::needless_range_loop, reason = "rows and columns of a tile go by number, as in formulas")]
+
 use pulp::{Simd, bytemuck};
 
 use super::local_solve::{SolveInput, SolveSizes};

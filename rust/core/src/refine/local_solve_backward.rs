@@ -10,6 +10,8 @@
 //! is the negative sum of those of its rows. Mean and variance / signal do not change where signal and noise grow alike, so
 //! the gradient of the signal follows from that of the noise.
 
+#![allow(clippy::needless_range_loop, reason = "rows and columns of a tile go by number, as in formulas")]
+
 use pulp::{Arch, Simd, WithSimd, bytemuck};
 use rayon::prelude::*;
 
@@ -168,7 +170,7 @@ fn write<S: Simd>(
     floats.resize((vectors + 1) * S::F32_LANES, 0.0);
     let skip = floats.as_ptr().align_offset(size_of::<S::f32s>()).min(S::F32_LANES);
     let bars = S::as_mut_simd_f32s(&mut floats[skip..]).0[..vectors].as_chunks_mut::<SIDE>().0;
-    let noise = through_pairs(group, columns, rise, (beta, alpha), bars);
+    let noise = through_pairs(group, columns, rise, beta, alpha, bars);
 
     let signal = lanes(simd, |lane| {
         let task = units[lane] / queries;
@@ -244,7 +246,8 @@ fn through_pairs<S: Simd>(
     group: &Group<'_, S>,
     columns: usize,
     rise: S::f32s,
-    (beta, alpha): (&[[S::f32s; SIDE]], &[[S::f32s; SIDE]]),
+    beta: &[[S::f32s; SIDE]],
+    alpha: &[[S::f32s; SIDE]],
     bars: &mut [[S::f32s; SIDE]],
 ) -> S::f32s {
     let simd = group.simd;
