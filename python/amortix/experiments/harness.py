@@ -91,22 +91,24 @@ def read(path: Path | None) -> list[dict[str, Any]]:
 
 
 def table(results: Sequence[dict[str, Any]]) -> str:
-    """Means over seeds with 95 % intervals (Student's t), a row for each cell, as Markdown."""
+    """Means over seeds with 95 % intervals (Student's t), but for seconds, a row for each cell, as Markdown."""
     names = list(dict.fromkeys(k for one in results for k in one["measured"]))
     rows: dict[str, list[dict[str, float]]] = {}
     for one in results:
         rows.setdefault(one["name"], []).append(one["measured"])
     lines = ["| | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
     for name, measured in rows.items():
-        cells = [_interval([one[k] for one in measured if k in one]) for k in names]
+        cells = [_printed(k, [one[k] for one in measured if k in one]) for k in names]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def _interval(values: Sequence[float]) -> str:
+def _printed(name: str, values: Sequence[float]) -> str:
     if not values:
         return "–"
     mean = float(np.mean(values))
+    if name.startswith("seconds"):
+        return f"{mean:.0f}"
     if len(values) == 1:
         return f"{mean:.4g}"
     quantile = _STUDENT[len(values) - 2] if len(values) - 2 < len(_STUDENT) else 1.96
