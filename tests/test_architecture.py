@@ -33,7 +33,7 @@ DIRECTIONS = {
         "moments prior sample relevance objectives layout likelihoods gradients outer networks encoders sequences",
         "batch ops",
     ),
-    "optim": ("optim", "errors ops"),
+    "optim": ("optim", "errors data ops"),
     "contracts": ("contracts", "batch numerics"),
     "adapters": ("adapters", "batch ops numerics contracts"),
     "predictors": ("predictors", "batch ops numerics contracts"),

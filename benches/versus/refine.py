@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from _adaptation import adaptation
 from _curvature import curvature_gradients, curvature_step, curvature_wide
 from _gradient import prefix_gradient, two_term_update
 from _merge import context_merge, local_solve, log_evidence
@@ -12,5 +13,7 @@ from _table import main
 
 if __name__ == "__main__":
     torch.set_num_threads(2)
-    works = [context_merge, local_solve, log_evidence, prefix_gradient, two_term_update]
-    main(__doc__ or "", [*works, curvature_step, curvature_gradients, curvature_wide, learned_update, pool_ops])
+    context = [context_merge, local_solve, log_evidence]
+    curvature = [curvature_step, curvature_gradients, curvature_wide]
+    updates = [prefix_gradient, two_term_update, learned_update, pool_ops, adaptation]
+    main(__doc__ or "", [*context, *curvature, *updates])

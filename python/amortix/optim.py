@@ -12,11 +12,13 @@ import math
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from os import PathLike
+from pathlib import Path
 from typing import Any, cast, final
 
 import torch
 from torch import Tensor
 
+from amortix.data.writing import replacing_file
 from amortix.errors import ArrayError, ConfigError, FormatError, StateError
 from amortix.ops import UpdateNetwork, UpdateState, learned_update_
 from amortix.ops._learned import check_network, matrix
@@ -175,7 +177,8 @@ def save_network(path: str | PathLike[str], network: UpdateNetwork) -> None:
     for place in range(len(network.layers) // 2):
         names += [f"layers.{place}.weight", f"layers.{place}.bias"]
     tensors = [one.detach().cpu().float().contiguous() for one in network.tensors()]
-    save_file(dict(zip(names, tensors, strict=True)), path, _FORMAT)
+    with replacing_file(Path(path)) as fresh:
+        save_file(dict(zip(names, tensors, strict=True)), fresh, _FORMAT)
 
 
 def load_network(path: str | PathLike[str]) -> UpdateNetwork:
