@@ -1,4 +1,7 @@
-"""Experiments: each runs at small sizes (prompts in their own file, for they need a language model), what is measured is not measured again, pages print what was measured."""
+"""Experiments: each runs at small sizes, what is measured is not measured again, pages print what was measured.
+
+Prompts run in their own tests, for they need a language model.
+"""
 
 import json
 import os

@@ -35,7 +35,7 @@ _METHODS = {
     "gaussian-posterior": {},
     "cnp": {},
     "attentive-np": {},
-    "leo": {},
+    "leo": {"rate": 0.03},
     "pfn": {},
     "gpt": {},
 }
