@@ -93,8 +93,10 @@ def test_nothing_lies_beside_the_package(members):
 
 def test_the_package_is_whole(members):
     modules = shipped("", "*.py") | {"amortix/py.typed": b""}
-    for folder in ("adapters/", "data/", "ops/", "predictors/", "refiners/"):
-        modules |= shipped(folder, "*.py")
+    folders = [path.parent.name for path in PACKAGE.glob("*/__init__.py")]
+    assert len(folders) >= 5
+    for folder in folders:
+        modules |= shipped(f"{folder}/", "*.py")
     data = shipped("ops/kernels/", "*.cu") | shipped("recipes/", "*.toml") | shipped("", "*.pyi")
     data |= shipped("weights/", "*.safetensors") | shipped("weights/", "*.json")
     for name, content in (modules | data).items():
@@ -133,7 +135,7 @@ def test_data_files_are_found_there(installed, tmp_path):
         import json
         from importlib import resources
         from amortix.checkpoint import bundled, load
-        from amortix.ops import cuda
+        from amortix import ops
         files = {f: sorted(p.name for p in resources.files("amortix").joinpath(f).iterdir()) for f in FOLDERS}
         print(json.dumps(files | {"bundled": [load(name).regime for name in bundled()]}))
     """
