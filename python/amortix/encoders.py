@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from amortix.networks import perceptron
+from amortix.objectives import indicators
 
 
 @final
@@ -41,7 +42,7 @@ def padded(x: Tensor, features: int) -> Tensor:
 
 def sides(y: Tensor, classes: int) -> Tensor:
     """Targets as networks see them: ``[T, B, 1]``, or indicators ``[T, B, classes]``."""
-    return y.unsqueeze(2) if classes == 1 else F.one_hot(y.long(), classes).to(y.dtype)
+    return y.unsqueeze(2) if classes == 1 else indicators(y, classes)
 
 
 def running_mean(mean: Tensor, count: Tensor, new: Tensor, weight: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from amortix.batch import Prediction
+from amortix.batch import Batch, Prediction
 
 
 class AbstractLikelihood(nn.Module, abc.ABC):
@@ -27,6 +27,12 @@ class AbstractLikelihood(nn.Module, abc.ABC):
     @abc.abstractmethod
     def loss(self, raw: Tensor, y: Tensor) -> Tensor:
         """The loss of every row, ``[T, B]``, for targets ``[T, B]``."""
+
+    def mean_loss(self, raw: Tensor, batch: Batch) -> Tensor:
+        """The weighted mean loss of each task's mini-batch, ``[T]``, for raw outputs ``[T, B, R]``."""
+        weight = batch.weights()
+        share = weight / weight.sum(1, keepdim=True).clamp_min(torch.finfo(weight.dtype).tiny)
+        return (self.loss(raw, batch.y) * share).sum(1)
 
     @abc.abstractmethod
     def forward(self, raw: Tensor, noise: Tensor) -> Prediction:

@@ -61,7 +61,7 @@ class Indicator(AbstractReadout):
 
     def sides(self, y: Tensor, outputs: int) -> Tensor:
         """Class indicators, ``[T, B, O]``."""
-        return F.one_hot(y.long(), outputs).to(y.dtype)
+        return indicators(y, outputs)
 
     def forward(self, mean: Tensor, uncertainty: Tensor, noise: Tensor, share: Tensor) -> Prediction:
         """Class probabilities, ``[T, M, O]``."""
@@ -69,6 +69,11 @@ class Indicator(AbstractReadout):
         positive = (mean + (mean.square() + 4 * floor.unsqueeze(2)).clamp_min(1e-12).sqrt()) / 2
         power = 1 + share * self.power
         return Prediction(F.softmax(power.unsqueeze(2) * positive.clamp_min(1e-6).log(), dim=-1))
+
+
+def indicators(y: Tensor, outputs: int) -> Tensor:
+    """Class indicators ``[..., O]`` in the dtype of the class indices ``y`` ``[...]``."""
+    return F.one_hot(y.long(), outputs).to(y.dtype)
 
 
 def excess(prediction: Prediction, signal: Tensor, *, classes: bool) -> Tensor:

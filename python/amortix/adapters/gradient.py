@@ -61,11 +61,9 @@ class GradientAdapter(AbstractAdapter[AbstractPredictor]):
         """Inner steps on one mini-batch."""
         outputs, weight = state.memory["seen"].shape[1], batch.weights()
         layout = predictor.layout(batch.x.shape[2], self.likelihood.raw(outputs))
-        total = weight.sum(1)
-        share = weight / total.clamp_min(torch.finfo(total.dtype).tiny).unsqueeze(1)
 
         def loss(value: Tensor) -> Tensor:
-            return (self.likelihood.loss(predictor(batch.x, value, layout), batch.y) * share).sum(1)
+            return self.likelihood.mean_loss(predictor(batch.x, value, layout), batch)
 
         value, memory = state.value, {k: v for k, v in state.memory.items() if k not in _OWN}
         error = state.memory["error"]
@@ -73,7 +71,7 @@ class GradientAdapter(AbstractAdapter[AbstractPredictor]):
             for inner in range(self.steps):
                 losses, gradient = self.gradient(loss, value)
                 if inner == 0:
-                    error = error + total * losses
+                    error = error + weight.sum(1) * losses
                 value, memory = self.update(value, gradient, memory, layout)
         seen = state.memory["seen"] + self.likelihood.counts(batch.y, weight, outputs)
         return State(value, state.age + 1, memory | {"seen": seen, "error": error})

@@ -68,10 +68,9 @@ class MarkovAdapter(AbstractAdapter[AbstractPredictor]):
         """One reading of a mini-batch."""
         outputs, weight = state.memory["seen"].shape[1], batch.weights()
         layout = predictor.layout(batch.x.shape[2], self.likelihood.raw(outputs))
-        share = weight / weight.sum(1, keepdim=True).clamp_min(torch.finfo(weight.dtype).tiny)
 
         def loss(value: Tensor) -> Tensor:
-            return (self.likelihood.loss(predictor(batch.x, value, layout), batch.y) * share).sum(1)
+            return self.likelihood.mean_loss(predictor(batch.x, value, layout), batch)
 
         _, gradient = first_order(loss, state.value)
         moved = torch.maximum(state.memory["moved"], (gradient != 0).to(gradient.dtype))

@@ -28,6 +28,7 @@ from torch import Tensor
 from amortix.batch import Batch, Prediction, State
 from amortix.contracts import AbstractFeaturePredictor, AbstractKernelAdapter, Head
 from amortix.moments import Moments
+from amortix.objectives import indicators
 from amortix.prior import EvidencePrior, solve
 from amortix.relevance import Latent
 
@@ -94,7 +95,7 @@ class NewtonAdapter(AbstractKernelAdapter):
         latent = Latent.from_memory(state.memory)
         sample = latent.sample
         probability = F.softmax(predictor.features(sample.x, latent.kernel.relevance) @ state.value, dim=-1)
-        wrong = (_indicators(sample.y, state.value.shape[2]) - probability).square().mean(2)
+        wrong = (indicators(sample.y, state.value.shape[2]) - probability).square().mean(2)
         seen = sample.weight.sum(1)
         noise = ((wrong * sample.weight).sum(1) + 0.1) / (seen + 1.0)
         return Head(
@@ -120,12 +121,8 @@ class _Rows:
     weight: Tensor
 
 
-def _indicators(y: Tensor, outputs: int) -> Tensor:
-    return F.one_hot(y.long(), outputs).to(y.dtype)
-
-
 def _centred(y: Tensor, outputs: int) -> Tensor:
-    return _indicators(y, outputs) - 1.0 / outputs
+    return indicators(y, outputs) - 1.0 / outputs
 
 
 def _objective(value: Tensor, tail: Moments, rows: tuple[_Rows, ...], log_damping: Tensor) -> Tensor:
@@ -165,6 +162,6 @@ def _linearise(value: Tensor, rows: _Rows) -> Moments:
     blocks = weighted.transpose(2, 3) @ features.unsqueeze(1)
     second = blocks.view(tasks, outputs, outputs, size, size).permute(0, 3, 1, 4, 2)
     second = second.reshape(tasks, size * outputs, size * outputs)
-    gradient = features.transpose(1, 2) @ (scale * (probability - _indicators(rows.y, outputs)))
+    gradient = features.transpose(1, 2) @ (scale * (probability - indicators(rows.y, outputs)))
     flat = value.reshape(tasks, -1, 1)
     return Moments(count, second, second @ flat - gradient.reshape(tasks, -1, 1), torch.ones_like(count))

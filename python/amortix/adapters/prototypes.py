@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from amortix.batch import Batch, Prediction, State
 from amortix.contracts import AbstractAdapter, AbstractFeaturePredictor
+from amortix.objectives import indicators
 
 _UNSEEN = -30.0  # logit of a class without rows, below the others'
 
@@ -39,7 +40,7 @@ class PrototypeAdapter(AbstractAdapter[AbstractFeaturePredictor]):
     def step(self, state: State, batch: Batch, predictor: AbstractFeaturePredictor) -> State:
         """Merge the batch's means."""
         features = predictor.features(batch.x)
-        member = F.one_hot(batch.y.long(), state.value.shape[1]).to(features.dtype) * batch.weights().unsqueeze(2)
+        member = indicators(batch.y, state.value.shape[1]) * batch.weights().unsqueeze(2)
         added = member.sum(1)
         weight = state.memory["weight"] + added
         shift = member.mT @ features - added.unsqueeze(2) * state.value

@@ -113,9 +113,7 @@ def _drawings() -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.nda
         raise SourceError(f"{missing[0]} is missing: set AMORTIX_OMNIGLOT to the folder of {' and '.join(_FILES)}")
     found = read_omniglot(*paths, size=_SIDE)
     held = np.isin(found.labels, found.of(_HELD_OUT))
-    ink = np.asarray(found.images, np.float32) / 255
-    if ink.mean() > 0.5:
-        ink = 1 - ink
+    ink = 1 - np.asarray(found.images, np.float32) / 255
     seen = ~held
     turned = np.concatenate([np.rot90(ink[seen], turns, (1, 2)) for turns in range(4)])
     classes = np.concatenate([found.labels[seen] + turns * len(found.alphabets) for turns in range(4)])

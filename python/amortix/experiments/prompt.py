@@ -56,7 +56,7 @@ def cells(quick: bool) -> Sequence[Cell]:
 
 def measure(cell: Cell, seed: int) -> dict[str, float]:
     """Adapt once; accuracy and log-loss on the test posts before and after, and what it took."""
-    clock, words = Clock(), tokenizer()
+    clock, words = Clock(), _tokenizer()
     fit_x, fit_y = _posts(words, "train", cell["posts"], cell["tokens"], seed)
     test_x, test_y = _posts(words, "test", cell["tests"], cell["tokens"], seed)
     (learner, config), table = _learner(cell["latent"], cell["rate"]), Table.open((fit_x, fit_y))
@@ -83,9 +83,14 @@ def measure(cell: Cell, seed: int) -> dict[str, float]:
 
 
 @cache
+def _tokenizer() -> Any:
+    return tokenizer()
+
+
+@cache
 def _learner(latent: str, rate: float) -> tuple[AbstractLearner, dict[str, Any]]:
     """The language model with its prompt at the sentence, and what it was made from."""
-    words = tokenizer()
+    words = _tokenizer()
     verbalisers = [_one_token(words, word) for word in GROUPS.values()]
     settings = {"model": SMOLLM2.name, "verbalisers": verbalisers, "start": words(SENTENCE).input_ids, "rate": rate}
     config = {"method": METHOD[latent], "task": "classification", **settings}

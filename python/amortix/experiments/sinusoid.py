@@ -36,7 +36,6 @@ def measure(cell: Cell, seed: int) -> dict[str, float]:
     learner = {"task": "regression", "features": 1, "steps": _STEPS, **cell["learner"]}
     sizes = {"tasks": 25, "slots": 100, "points": 20, "batch": [_SHOTS, _SHOTS], "horizon": [1, 1], "rate": 3e-3}
     fitted, seconds = trained(learner, seed, families=[family], iterations=cell["iterations"], **sizes)
-    # A second mini-batch has other points: one of them repeated would be the protocol's ten steps.
     found = curve(fitted, family, seed, steps=[1], tasks=cell["tasks"], batch=_SHOTS, points=100)
     return {"error after 5 steps": found[1][0], "seconds of training": seconds}
 
