@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from amortix import checkpoint, regimes
+from amortix import checkpoint
 from amortix.errors import ConfigError, FormatError
 
 CONFIG = {"regime": "explicit", "task": "regression", "size": 16}
@@ -101,12 +101,6 @@ def test_a_wrong_shape_names_the_weight(tmp_path: Path):
     save_file(weights, path, {"amortix": json.dumps({"schema": 1, "config": CONFIG})})
     with pytest.raises(FormatError, match=r"adapter\.prior\.start.*\(9,\)"):
         checkpoint.load(path)
-
-
-def test_spectral_frequencies_of_a_larger_size_extend_those_of_a_smaller():
-    small, large = regimes.explicit(size=16), regimes.explicit(size=64)
-    few, many = small.predictor.frequencies, large.predictor.frequencies
-    assert torch.equal(many[:, : few.shape[1]], few)
 
 
 def test_metadata_that_make_no_sense_are_refused(tmp_path: Path):

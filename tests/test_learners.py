@@ -8,9 +8,9 @@ from amortix import checkpoint, regimes
 from amortix.adapters.newton import NewtonAdapter
 from amortix.batch import Batch
 from amortix.errors import LearnerError
+from amortix.latent import Latent
 from amortix.learner import AbstractLearner, QueryStateLearner, TaskStateLearner
 from amortix.moments import of_rows
-from amortix.relevance import Latent
 from amortix.testing import check_learner
 
 CONSTRUCTORS = (regimes.parametric, regimes.explicit, regimes.implicit)
@@ -94,7 +94,7 @@ def test_moments_under_the_final_kernel_hold_every_row_once():
     batches = stream(5, 24)
     state = run(learner, batches)
     x, y = torch.cat([b.x for b in batches], 1), torch.cat([b.y for b in batches], 1)
-    features = learner.predictor.features(x, Latent.from_memory(state.memory).kernel.relevance)
+    features = learner.predictor.features(x, Latent.from_memory(state.memory))
     expected = of_rows(features, y.unsqueeze(2), torch.ones(1, 120))
     torch.testing.assert_close(state.memory["second"], expected.second, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(state.value, expected.cross, atol=1e-5, rtol=1e-4)

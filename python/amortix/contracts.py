@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from amortix.batch import Batch, Prediction, State
+from amortix.latent import Latent
 from amortix.layout import Layout
 
 #: Columns that learners take by default. Nothing is trained for their number: a wide table costs time and memory.
@@ -67,13 +68,18 @@ class AbstractFeaturePredictor(AbstractPredictor, abc.ABC):
     def group(self, features: int) -> Tensor:
         """The group of each of the Q features for D = ``features`` input columns, ``[Q]`` int64."""
 
+    @property
     @abc.abstractmethod
-    def features(self, x: Tensor, relevance: Tensor | None = None) -> Tensor:
+    def basis(self) -> int:
+        """S, the rows of a latent's basis among the features; 0 for predictors that read no latent."""
+
+    @abc.abstractmethod
+    def features(self, x: Tensor, latent: Latent | None = None) -> Tensor:
         """φ, ``[T, M, Q]``.
 
         Args:
             x: ``[T, M, D]``.
-            relevance: the latent of the kernel, log ρ ``[T, D]``, for predictors that take one.
+            latent: the task's kernel and its basis, for predictors that read them; without one their features are zero.
         """
 
     def initial(self) -> Tensor:
@@ -148,7 +154,7 @@ class Head:
 
 
 class AbstractKernelAdapter(AbstractAdapter[AbstractFeaturePredictor], abc.ABC):
-    """An adapter whose state holds a kernel (`amortix.relevance.Latent`) beside its head."""
+    """An adapter whose state holds a kernel (`amortix.latent.Latent`) beside its head."""
 
     @abc.abstractmethod
     def head(self, state: State, predictor: AbstractFeaturePredictor) -> Head:

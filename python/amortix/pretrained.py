@@ -87,8 +87,8 @@ def table_sizes(regime: str, task: Task, outputs: int) -> dict[str, int]:
     if regime == "parametric":
         return {"sample": 1024} if task == "classification" else {}
     if regime == "explicit":
-        return kernel | {"size": 1024 if task == "regression" else max(512 // outputs // 4 * 4, 32)}
-    return kernel | {"size": 64 if task == "regression" else max(128 // outputs // 4 * 4, 16)}
+        return kernel | {"size": 1024 if task == "regression" else max(512 // outputs, 32)}
+    return kernel | {"size": 64 if task == "regression" else max(128 // outputs, 16)}
 
 
 def _origin(learner: str | Path | Pretrained, task: Task, outputs: int) -> Pretrained:

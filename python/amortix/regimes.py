@@ -14,8 +14,8 @@ from amortix.adapters.newton import NewtonAdapter
 from amortix.contracts import AbstractKernelAdapter
 from amortix.learner import AbstractLearner, QueryStateLearner, Task, TaskStateLearner
 from amortix.objectives import Gaussian, Indicator
+from amortix.predictors.inducing import InducingPredictor
 from amortix.predictors.linear import LinearPredictor
-from amortix.predictors.spectral import SpectralPredictor
 from amortix.prior import EvidencePrior
 from amortix.refiners.retained import RetainedContext
 
@@ -36,16 +36,16 @@ def parametric(task: Task = "regression", *, sample: int = 512) -> AbstractLearn
 
 
 def explicit(task: Task = "regression", *, size: int = 128, sample: int = 128, ascent: int = 20) -> AbstractLearner:
-    """Spectral features under a latent kernel, with a head over them.
+    """Covariances with inducing rows under a latent kernel, with a head over them.
 
     Args:
         task: the objective.
-        size: S, spectral features; more fit finer structure, and need no other training. A row costs O(S²) for
+        size: S, inducing rows, R at most; more fit finer structure, and need no other training. A row costs O(S²) for
             regression and O(S²·O²) for classification.
-        sample: rows that the kernel is inferred from.
+        sample: R, rows that the kernel is inferred from.
         ascent: steps of that inference.
     """
-    predictor = SpectralPredictor(size)
+    predictor = InducingPredictor(min(size, sample))
     return TaskStateLearner("explicit", task, _adapter(task, predictor, sample, ascent), predictor)
 
 
@@ -57,17 +57,17 @@ def implicit(
     Args:
         task: the objective.
         rows: K, rows that each query retains.
-        size: spectral features of the trend; they tell how far from linear a task is.
-        sample: rows that the kernel is inferred from.
+        size: S, inducing rows of the trend, R at most; they tell how far from linear a task is.
+        sample: R, rows that the kernel is inferred from.
         ascent: steps of that inference.
     """
-    predictor = SpectralPredictor(size)
+    predictor = InducingPredictor(min(size, sample))
     readout = Gaussian() if task == "regression" else Indicator()
     refiner = RetainedContext(_adapter(task, predictor, sample, ascent), predictor, readout, rows=rows)
     return QueryStateLearner(task, refiner)
 
 
-def _adapter(task: Task, predictor: SpectralPredictor, sample: int, ascent: int) -> AbstractKernelAdapter:
+def _adapter(task: Task, predictor: InducingPredictor, sample: int, ascent: int) -> AbstractKernelAdapter:
     if task == "classification":
         return NewtonAdapter(EvidencePrior(predictor.groups, noise=1.0), sample=sample, ascent=ascent)
     return KernelAdapter(EvidencePrior(predictor.groups), sample=sample, ascent=ascent)

@@ -22,9 +22,9 @@ from torch import Tensor
 
 from amortix.batch import Batch, Prediction, State
 from amortix.contracts import AbstractAdapter, AbstractFeaturePredictor, AbstractKernelAdapter, Head
+from amortix.latent import Latent
 from amortix.moments import Moments, of_rows
-from amortix.prior import EvidencePrior
-from amortix.relevance import Latent
+from amortix.prior import EvidencePrior, Posterior
 
 
 def _state(moments: Moments, age: Tensor, **memory: Tensor) -> State:
@@ -60,12 +60,13 @@ class ConjugateAdapter(AbstractAdapter[AbstractFeaturePredictor]):
 
     def predict(self, state: State, x: Tensor, predictor: AbstractFeaturePredictor) -> Prediction:
         """Solve for the head and apply it."""
-        return _read(self.prior, _moments(state), predictor.features(x), predictor.group(x.shape[2]))
+        features = predictor.features(x)
+        return _read(self.prior(_moments(state), predictor.group(x.shape[2])), features, torch.zeros(()))
 
 
 @final
 class KernelAdapter(AbstractKernelAdapter):
-    """Moments of features that a latent modulates: the relevance of each column, inferred from the first rows.
+    """Moments of features that a latent gives: a kernel and a basis of it, inferred from the first rows.
 
     Until the sample of first rows is full, the latent is inferred anew at every doubling of the rows and the moments
     are computed again from the sample, which holds every row so far; then the latent stays, so no moment is stale.
@@ -83,9 +84,9 @@ class KernelAdapter(AbstractKernelAdapter):
         self.ascent = ascent
 
     def init(self, tasks: int, features: int, outputs: int, predictor: AbstractFeaturePredictor) -> State:
-        """Zero moments, an empty sample, equal relevance."""
+        """Zero moments, an empty sample, the wide kernel."""
         moments = Moments.zeros(tasks, len(predictor.group(features)), outputs)
-        latent = Latent.begin(tasks, self.sample, features)
+        latent = Latent.begin(tasks, self.sample, features, predictor.basis)
         return _state(moments, torch.zeros(tasks, dtype=torch.int64), **latent.memory())
 
     def step(self, state: State, batch: Batch, predictor: AbstractFeaturePredictor) -> State:
@@ -94,11 +95,12 @@ class KernelAdapter(AbstractKernelAdapter):
         latent, beyond, refit = Latent.from_memory(state.memory).extend(batch, _sides, self.ascent)
         weight = batch.weights()
         if bool(refit.any()):
-            chosen, log_relevance = latent.sample.select(refit), latent.kernel.relevance[refit]
-            redone = of_rows(predictor.features(chosen.x, log_relevance), _sides(chosen.y), chosen.weight)
+            chosen = latent.select(refit)
+            sample = chosen.sample
+            redone = of_rows(predictor.features(sample.x, chosen), _sides(sample.y), sample.weight)
             moments = _replace(moments, refit, redone)
             weight = torch.where(refit[:, None], beyond, weight)
-        features = predictor.features(batch.x, latent.kernel.relevance)
+        features = predictor.features(batch.x, latent)
         moments = moments.merge(of_rows(features, _sides(batch.y), weight))
         return _state(moments, state.age + 1, **latent.memory())
 
@@ -110,18 +112,23 @@ class KernelAdapter(AbstractKernelAdapter):
 
     def predict(self, state: State, x: Tensor, predictor: AbstractFeaturePredictor) -> Prediction:
         """Solve for the head and apply it to the features under the task's latent."""
-        features = predictor.features(x, Latent.from_memory(state.memory).kernel.relevance)
-        return _read(self.prior, _moments(state), features, predictor.group(x.shape[2]))
+        latent = Latent.from_memory(state.memory)
+        features = predictor.features(x, latent)
+        posterior = self.prior(_moments(state), predictor.group(x.shape[2]))
+        # What the process varies beyond its basis: its prior variance less that of the features.
+        beyond = latent.beyond(features[..., features.shape[2] - predictor.basis :])
+        scale = posterior.noise / posterior.log_damping[:, -1].exp()
+        return _read(posterior, features, scale[:, None] * beyond)
 
 
 def _sides(y: Tensor) -> Tensor:
     return y.unsqueeze(2)
 
 
-def _read(prior: EvidencePrior, moments: Moments, features: Tensor, group: Tensor) -> Prediction:
-    posterior = prior(moments, group)
+def _read(posterior: Posterior, features: Tensor, beyond: Tensor) -> Prediction:
+    """The posterior at features ``[T, M, Q]`` with the variance ``[T, M]`` that lies beyond them."""
     noise = posterior.noise[:, None]
-    return Prediction(features @ posterior.mean, (noise * posterior.leverage(features) + noise).unsqueeze(2))
+    return Prediction(features @ posterior.mean, (noise * posterior.leverage(features) + beyond + noise).unsqueeze(2))
 
 
 def _replace(moments: Moments, tasks: Tensor, new: Moments) -> Moments:

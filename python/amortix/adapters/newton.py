@@ -27,10 +27,10 @@ from torch import Tensor
 
 from amortix.batch import Batch, Prediction, State
 from amortix.contracts import AbstractFeaturePredictor, AbstractKernelAdapter, Head
+from amortix.latent import Latent
 from amortix.moments import Moments
 from amortix.objectives import indicators
 from amortix.prior import EvidencePrior, solve
-from amortix.relevance import Latent
 
 
 @final
@@ -61,7 +61,8 @@ class NewtonAdapter(AbstractKernelAdapter):
     def init(self, tasks: int, features: int, outputs: int, predictor: AbstractFeaturePredictor) -> State:
         """θ = 0: equal probabilities."""
         size = len(predictor.group(features))
-        memory = Moments.zeros(tasks, size * outputs, 1).memory() | Latent.begin(tasks, self.sample, features).memory()
+        latent = Latent.begin(tasks, self.sample, features, predictor.basis)
+        memory = Moments.zeros(tasks, size * outputs, 1).memory() | latent.memory()
         memory["damping"] = self.prior.begin(tasks).detach()
         return State(torch.zeros(tasks, size, outputs), torch.zeros(tasks, dtype=torch.int64), memory)
 
@@ -70,10 +71,10 @@ class NewtonAdapter(AbstractKernelAdapter):
         tail, value, damping = Moments.from_memory(state.memory), state.value, state.memory["damping"]
         sides = partial(_centred, outputs=value.shape[2])
         latent, beyond, _ = Latent.from_memory(state.memory).extend(batch, sides, self.ascent)
-        kernel, sample = latent.kernel, latent.sample
+        sample = latent.sample
         # While the sample has room it holds every row, the tail is empty, and a new kernel makes nothing stale.
-        kept = _Rows(predictor.features(sample.x, kernel.relevance), sample.y, sample.weight)
-        fresh = _Rows(predictor.features(batch.x, kernel.relevance), batch.y, beyond)
+        kept = _Rows(predictor.features(sample.x, latent), sample.y, sample.weight)
+        fresh = _Rows(predictor.features(batch.x, latent), batch.y, beyond)
         group = predictor.group(batch.x.shape[2]).repeat_interleave(value.shape[2])
         merged, counts = tail, torch.tensor(self.refinements)[state.age.clamp_max(len(self.refinements) - 1)]
         # Tasks of few refinements join late, so that the last is every task's last.
@@ -94,7 +95,7 @@ class NewtonAdapter(AbstractKernelAdapter):
         """θ with the softmax; the noise is the mean squared residual of the class indicators on the first rows."""
         latent = Latent.from_memory(state.memory)
         sample = latent.sample
-        probability = F.softmax(predictor.features(sample.x, latent.kernel.relevance) @ state.value, dim=-1)
+        probability = F.softmax(predictor.features(sample.x, latent) @ state.value, dim=-1)
         wrong = (indicators(sample.y, state.value.shape[2]) - probability).square().mean(2)
         seen = sample.weight.sum(1)
         noise = ((wrong * sample.weight).sum(1) + 0.1) / (seen + 1.0)
@@ -108,7 +109,7 @@ class NewtonAdapter(AbstractKernelAdapter):
 
     def predict(self, state: State, x: Tensor, predictor: AbstractFeaturePredictor) -> Prediction:
         """Class probabilities at θ."""
-        features = predictor.features(x, Latent.from_memory(state.memory).kernel.relevance)
+        features = predictor.features(x, Latent.from_memory(state.memory))
         return Prediction(F.softmax(features @ state.value, dim=-1))
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from amortix.contracts import AbstractFeaturePredictor
+from amortix.latent import Latent
 
 _GROUPS = 4
 
@@ -50,7 +51,12 @@ class ConvolutionalPredictor(AbstractFeaturePredictor):
         """A head over the features."""
         return {"head": (self.size, outputs)}
 
-    def features(self, x: Tensor, relevance: Tensor | None = None) -> Tensor:
+    @property
+    def basis(self) -> int:
+        """Zero."""
+        return 0
+
+    def features(self, x: Tensor, latent: Latent | None = None) -> Tensor:
         """``[T, M, Q]`` for images ``[T, M, side²]``."""
         images = x.reshape(-1, 1, self.side, self.side)
         return self.network(images).view(*x.shape[:2], self.size)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from amortix.contracts import AbstractFeaturePredictor
+from amortix.latent import Latent
 
 
 @final
@@ -27,6 +28,11 @@ class LinearPredictor(AbstractFeaturePredictor):
         """``[D + 1]``."""
         return torch.tensor([0] + [1] * features)
 
-    def features(self, x: Tensor, relevance: Tensor | None = None) -> Tensor:
+    @property
+    def basis(self) -> int:
+        """Zero."""
+        return 0
+
+    def features(self, x: Tensor, latent: Latent | None = None) -> Tensor:
         """``[T, M, D + 1]``."""
         return torch.cat([torch.ones_like(x[..., :1]), x], dim=-1)

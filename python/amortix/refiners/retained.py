@@ -25,8 +25,9 @@ from torch import Tensor, nn
 from amortix import ops
 from amortix.batch import Batch, Prediction, State
 from amortix.contracts import AbstractFeaturePredictor, AbstractKernelAdapter, AbstractRefiner, Head
+from amortix.kernel import Kernel
+from amortix.latent import Latent
 from amortix.objectives import AbstractReadout
-from amortix.relevance import Kernel, Latent
 
 _OWN = ("kept_distance", "kept_x", "kept_y", "query_x")
 _GATE_INPUTS = 10
@@ -38,7 +39,7 @@ class RetainedContext(AbstractRefiner):
 
     Args:
         adapter: carries the trend, the kernel and its sample of first rows.
-        predictor: features of the trend: bias, columns, then those that measure what is not linear.
+        predictor: features of the trend: bias, columns, then a basis that measures what is not linear.
         readout: makes the output a prediction.
         rows: K.
         width: hidden units of the gates.
@@ -92,14 +93,17 @@ class RetainedContext(AbstractRefiner):
         """Read every query."""
         distance, kept_x, kept_y, query_x = (state.memory[name] for name in _OWN)
         tasks, queries, rows, outputs = kept_y.shape
-        kernel, head = Kernel.from_memory(state.memory), self.adapter.head(state, self.predictor)
+        latent, head = Latent.from_memory(state.memory), self.adapter.head(state, self.predictor)
+        kernel = latent.kernel
         points = torch.cat([query_x.unsqueeze(2), kept_x], dim=2).flatten(1, 2)
-        trend = head.link(self.predictor.features(points, kernel.relevance) @ head.weights)
+        trend = head.link(self.predictor.features(points, latent) @ head.weights)
         trend, trend_kept = trend.view(tasks, queries, 1 + rows, outputs).split([1, rows], dim=2)
         trend = trend.squeeze(2)
-        signal, noise = kernel.signal.exp(), kernel.noise.exp()
+        noise = kernel.noise.exp()
         sides = torch.cat([kept_y, trend_kept], dim=3)
-        local, spread = ops.local_solve(query_x, kept_x, sides, distance, kernel.relevance.exp(), signal, noise)
+        local, spread = ops.local_solve(
+            query_x, kept_x, sides, distance, kernel.relevance.exp(), kernel.signal.exp(), kernel.stretch.exp(), noise
+        )
         filled = (distance < torch.inf).to(trend.dtype)
         misfit = ((kept_y - trend_kept).square().mean(3) * filled).sum(2) / filled.sum(2).clamp_min(1.0)
         inputs = _gate_inputs(kernel, head, misfit, spread, filled.mean(2))
@@ -133,20 +137,19 @@ def _gate_inputs(kernel: Kernel, head: Head, misfit: Tensor, spread: Tensor, fil
     """What the gates see, ``[T, M, 10]``: ratios of variances and bounded functions of the count, no raw scale."""
     log_noise = head.noise.clamp_min(1e-12).log()
     count = head.count
-    damping = head.log_damping
     per_task = (
-        (kernel.signal - kernel.noise) / 4,
-        (kernel.linear - kernel.signal) / 4,
+        (kernel.variance - kernel.noise) / 4,
+        (kernel.linear - kernel.variance) / 4,
+        (kernel.signal[:, 1] - kernel.signal[:, 0]) / 4,
         (log_noise - kernel.noise) / 4,
-        damping[:, 1] / 4,
-        damping[:, 2] / 4,
-        damping[:, 3] / 4,
+        head.log_damping[:, 1] / 4,
+        head.log_damping[:, 2] / 4,
         count / (count + 64.0),
         count / (count + 2048.0) + filled.mean(1),
     )
     per_query = (
         (misfit.clamp_min(1e-12).log() - log_noise[:, None]).clamp(-4.0, 4.0),
-        (spread.clamp_min(1e-12).log() - kernel.signal[:, None]).clamp(-8.0, 0.5),
+        (spread.clamp_min(1e-12).log() - kernel.variance[:, None]).clamp(-8.0, 0.5),
     )
     shared = torch.stack(per_task, dim=1).clamp(-4.0, 4.0)[:, None].expand(-1, misfit.shape[1], -1)
     return torch.cat([shared, torch.stack(per_query, dim=2)], dim=2)

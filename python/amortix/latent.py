@@ -1,0 +1,81 @@
+"""What the explicit and implicit regimes infer of a task before its head: a kernel, and a basis of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from amortix.basis import Basis
+from amortix.batch import Batch
+from amortix.kernel import Kernel, fit
+from amortix.sample import Sample, due
+
+
+@dataclass(frozen=True)
+class Latent:
+    """A kernel and a basis of it, from a task's first rows; all zeros, a basis of S = 0 rows takes no part.
+
+    Attributes:
+        sample: the first rows.
+        kernel: inferred from them.
+        basis: the first S of them, under that kernel.
+    """
+
+    sample: Sample
+    kernel: Kernel
+    basis: Basis
+
+    @classmethod
+    def begin(cls, tasks: int, rows: int, features: int, size: int) -> Latent:
+        """An empty sample of R = ``rows``, the wide kernel and an empty basis of at most S = ``size`` ≤ R rows."""
+        kernel = Kernel.wide(torch.ones(tasks, 1, features), torch.ones(tasks, 1))
+        return cls(Sample.zeros(tasks, rows, features), kernel, Basis.empty(tasks, size, features))
+
+    @classmethod
+    def from_memory(cls, memory: Mapping[str, Tensor]) -> Latent:
+        """Read the memory of a `State`."""
+        return cls(Sample.from_memory(memory), Kernel.from_memory(memory), Basis.from_memory(memory))
+
+    def memory(self) -> dict[str, Tensor]:
+        """The tensors by name, as a `State` carries them."""
+        return self.sample.memory() | self.kernel.memory() | self.basis.memory()
+
+    def closed(self) -> Latent:
+        """The same kernel and basis, to be inferred no more."""
+        return Latent(self.sample.closed(), self.kernel, self.basis)
+
+    def extend(self, batch: Batch, sides: Callable[[Tensor], Tensor], ascent: int) -> tuple[Latent, Tensor, Tensor]:
+        """Take the batch's rows while there is room, and infer kernel and basis anew where the rows have doubled.
+
+        Args:
+            batch: the next mini-batch.
+            sides: from targets ``[T, R]`` to what the kernel explains, ``[T, R, O]``.
+            ascent: steps of the inference; with 0 the kernel stays wide.
+
+        Returns:
+            The new latent, the weights of the rows without room ``[T, B]``, and which tasks were inferred anew ``[T]``.
+        """
+        sample, beyond = self.sample.extend(batch)
+        refit = due(self.sample.rows, sample.rows, sample.capacity)
+        if ascent == 0 or not bool(refit.any()):
+            return Latent(sample, self.kernel, self.basis), beyond, torch.zeros_like(refit)
+        chosen = sample.select(refit)
+        found = fit(chosen.x, sides(chosen.y), chosen.weight, ascent=ascent)
+        basis = self.basis.where(refit, Basis.of(chosen, found, self.basis.rows.shape[1]))
+        return Latent(sample, self.kernel.where(refit, found), basis), beyond, refit
+
+    def features(self, x: Tensor) -> Tensor:
+        """The basis at x ``[T, M, D]``, ``[T, M, S]``."""
+        return self.basis.features(x, self.kernel)
+
+    def beyond(self, features: Tensor) -> Tensor:
+        """Variance of the kernel's local part that features ``[T, M, S]`` lack, over the noise's, ``[T, M]``."""
+        return self.basis.beyond(features, self.kernel)
+
+    def select(self, tasks: Tensor) -> Latent:
+        """The latents of some of the tasks, by a mask."""
+        memory = {name: tensor[tasks] for name, tensor in self.memory().items()}
+        return Latent.from_memory(memory)
