@@ -60,7 +60,9 @@ def local_solve(device: str, quick: bool) -> Work:
     kept_x = query[:, :, None] + normal(1, queries, kept, columns)
     distance = torch.ones(1, queries, kept, device=device)
     relevance = torch.full((1, columns), 1 / columns, device=device)
-    arguments = query, kept_x, normal(1, queries, kept, outputs), distance, relevance, scale, 0.1 * scale
+    signal = torch.full((1, 2), 0.5, device=device)
+    kernel = relevance, signal, scale, 0.1 * scale
+    arguments = query, kept_x, normal(1, queries, kept, outputs), distance, *kernel
     moved = 4 * queries * (kept * (columns + outputs + 1) + columns + outputs + 1)
     flop = queries * (2.0 * kept**2 * columns + kept**3 / 3 + kept**2 * (1 + outputs))
     return Work("local_solve", f"{queries:,} queries, K = {kept}, {columns} columns", arguments, moved, flop)
@@ -104,7 +106,8 @@ def log_evidence(device: str, quick: bool) -> Work:
     tasks, rows, columns = (2 if quick else 132), (16 if quick else 190), 16
     normal, ones = _normals(device), torch.ones(tasks, device=device)
     data = normal(tasks, rows, columns), normal(tasks, rows, 1), torch.ones(tasks, rows, device=device)
-    logs = torch.full((tasks, columns), -2.0, device=device), -ones, -ones, -ones
+    wide = [torch.full((tasks, width), level, device=device) for width, level in ((columns, -2.0), (2, -1.0))]
+    logs = *wide, -ones, -ones, -ones
     # The factor, its inverse and the inverse of the matrix, and distances there and back.
     flop = tasks * (rows**3 + 3.0 * rows**2 * columns)
     sizes = f"{tasks} tasks × {rows} rows × {columns}"

@@ -61,7 +61,7 @@ def test_a_step_is_captured_in_a_graph_and_replayed() -> None:
     """Draw rows, take states out of a pool, refine, predict, put them back: with nothing but kernels in between."""
     family = Linear(dim=(4, 4), condition=(2.0, 9.0))
     slots, ages = torch.arange(3, device="cuda"), torch.zeros(3, dtype=torch.int64, device="cuda")
-    ones = torch.ones(3, device="cuda")
+    ones, signal = torch.ones(3, device="cuda"), torch.full((3, 2), 0.5, device="cuda")
     pool = {
         "distance": torch.full((8, 5, 16), math.inf, device="cuda"),
         "kept_x": torch.zeros(8, 5, 16, 4, device="cuda"),
@@ -75,7 +75,7 @@ def test_a_step_is_captured_in_a_graph_and_replayed() -> None:
         relevance = torch.ones_like(x[:, 0])
         distance, kept_x, kept_y = ops.context_merge(query, x, y[..., None], relevance, *state)
         ops.pool_scatter(pool, slots, {"distance": distance, "kept_x": kept_x, "kept_y": kept_y})
-        return ops.local_solve(query, kept_x, kept_y, distance, relevance, ones, ones)
+        return ops.local_solve(query, kept_x, kept_y, distance, relevance, signal, ones, ones)
 
     before = {name: field.clone() for name, field in pool.items()}
     stream = torch.cuda.Stream()

@@ -61,14 +61,14 @@ def test_the_kernels_agree_with_the_definition(build: Build, name: str, label: s
 
 
 def test_local_solve_holds_coincident_rows_without_noise(build: Build) -> None:
-    query, kept_x, residual, distance, relevance, signal, _ = solve_case((1, 1, 256, 2, 1), empty=0.0)
+    query, kept_x, residual, distance, *kernel, _ = solve_case((1, 1, 256, 2, 1), empty=0.0)
     coincident = query[:, :, None].expand_as(kept_x)
     (launch,), (mean, variance) = operation("local_solve").launch(
-        query, coincident, torch.ones_like(residual), distance, relevance, signal, torch.zeros(1)
+        query, coincident, torch.ones_like(residual), distance, *kernel, torch.zeros(1)
     )
     build(_cuda.source("local_solve")).run(launch.kernel, launch.grid, launch.block, launch.shared, 0, launch.arguments)
     torch.testing.assert_close(mean, torch.ones_like(mean), rtol=0, atol=0.01)
-    assert 0 <= float(variance) < 0.01 * float(signal)
+    assert 0 <= float(variance) < 0.01 * float(kernel[1].sum())
 
 
 def goes_wrong(kernels: Kernels, name: str, order: int) -> bool:

@@ -16,6 +16,7 @@ from cases import operation
 from cases.context_merge import check as check_merge
 from cases.context_merge import draw as merge_case
 from cases.local_solve import check as check_solve
+from cases.local_solve import condition as solve_condition
 from cases.local_solve import draw as solve_case
 from cases.log_evidence import check as check_evidence
 from cases.log_evidence import draw as evidence_case
@@ -70,12 +71,24 @@ def test_gradients_of_a_solve_are_those_of_the_definition(sizes: tuple[int, int,
     ]
     got = gradients(ops.local_solve, arguments, weights)
     wanted = gradients(definition, [a.double() for a in arguments], weights)
-    kept, signal, noise = sizes[2], *arguments[5:]
-    condition = float(((kept * signal + noise) / noise).max())
-    error = 2 * kept * torch.finfo(torch.float32).eps * condition
+    error = 2 * sizes[2] * torch.finfo(torch.float32).eps * solve_condition(tuple(arguments))
     for one, other in zip(got, wanted, strict=True):
-        scale = float(other.abs().max()) + float(signal.max())
+        scale = float(other.abs().max()) + float(arguments[5].sum(-1).max())
         torch.testing.assert_close(one.double(), other, rtol=0, atol=error * scale)
+
+
+def test_the_gradients_of_a_part_without_variance_are_those_of_the_definition() -> None:
+    """A rough part alone and a smooth part alone: its signal still has a gradient, as of a variance of zero."""
+    arguments = list(solve_case((2, 5, 6, 3, 2), empty=0.0))
+    arguments[5] = torch.tensor([[0.75, 0.0], [0.0, 0.75]])
+    weights = [torch.ones(2, 5, 2), torch.ones(2, 5)]
+    got = gradients(ops.local_solve, arguments, weights)
+    wanted = gradients(definition, [a.double() for a in arguments], weights)
+    assert got[5][0] == 0
+    assert (got[4].abs() > 0.01).all()
+    error = 2 * 6 * torch.finfo(torch.float32).eps * solve_condition(tuple(arguments))
+    for one, other in zip(got, wanted, strict=True):
+        torch.testing.assert_close(one.double(), other, rtol=0, atol=error * (float(other.abs().max()) + 0.75))
 
 
 def test_a_solve_has_a_sound_gradient() -> None:
@@ -106,12 +119,27 @@ def test_coincident_rows_do_not_break_the_evidence() -> None:
     assert all(torch.isfinite(one).all() for one in found)
 
 
+@pytest.mark.parametrize("part", [0, 1])
+def test_a_part_whose_variance_is_zero_has_no_slopes(part: int) -> None:
+    """Its logarithm is −inf; the other part's numbers are those of the definition."""
+    x, y, weight, relevance, signal, *rest = evidence_case((2, 40, 3, 2))
+    signal[:, part] = -math.inf
+    arguments = x, y, weight, relevance, signal, *rest
+    found = evidence(arguments)
+    check_evidence(found, arguments)
+    slopes, stretch = found[2], found[3]
+    assert (slopes[:, 1 - part].abs() > 0.01).all()
+    assert not slopes[:, part].any()
+    assert bool(stretch.any()) == (part == 0)
+
+
 def test_each_task_counts_its_own_gradient() -> None:
     x, y, weight, *logs = evidence_case((3, 9, 2, 1))
-    leaf = logs[1].clone().requires_grad_()
-    value = ops.log_evidence(x, y, weight, logs[0], leaf, *logs[2:])
-    (gradient,) = torch.autograd.grad((value * torch.arange(3)).sum(), leaf)
-    torch.testing.assert_close(gradient, evidence((x, y, weight, *logs))[2] * torch.arange(3))
+    leaves = [log.clone().requires_grad_() for log in logs]
+    value = ops.log_evidence(x, y, weight, *leaves)
+    gradients = torch.autograd.grad((value * torch.arange(3)).sum(), leaves)
+    for gradient, slope in zip(gradients, evidence((x, y, weight, *logs))[1:], strict=True):
+        torch.testing.assert_close(gradient, torch.einsum("t...,t->t...", slope, torch.arange(3.0)))
 
 
 def test_evidence_is_a_sound_operator() -> None:
@@ -131,7 +159,9 @@ def test_rows_that_no_kernel_holds_go_to_the_definition(monkeypatch: pytest.Monk
     [
         (1, lambda t: t[:, :-1], r"y has shape \[2, 4, 2\]; expected \[2, 5, O\]"),
         (3, lambda t: t[0], r"log_relevance has shape \[3\]; expected \[2, 3\]"),
-        (5, lambda t: t.double(), "log_linear is torch.float64"),
+        (4, lambda t: t[:, :1], r"log_signal has shape \[2, 1\]; expected \[2, 2\]"),
+        (5, lambda t: t[:, None], r"log_stretch has shape \[2, 1\]; expected \[2\]"),
+        (6, lambda t: t.double(), "log_linear is torch.float64"),
         (0, lambda t: t[..., :0], "log_evidence: log_relevance has shape"),
     ],
 )

@@ -127,22 +127,29 @@ def test_no_gradient_passes_a_merge() -> None:
 
 def gaussian_process(arguments: tuple[Tensor, ...], task: int, point: int) -> tuple[Tensor, Tensor]:
     """Mean and variance of one query in float64, by inverting the covariance."""
-    query, kept_x, residual, distance, relevance, signal, noise = (a.double() for a in arguments)
+    query, kept_x, residual, distance, relevance, signal, stretch, noise = (a.double() for a in arguments)
     there = distance[task, point] < math.inf
     points = torch.cat([kept_x[task, point, there], query[task, point, None]])
-    delta = points[:, None] - points
-    covariance = signal[task] * torch.exp(-(relevance[task] * delta**2).sum(-1).sqrt())
-    k, prior = covariance[:-1, -1], covariance[:-1, :-1]
-    inverse = torch.linalg.inv(prior + (noise[task] + JITTER * signal[task]) * torch.eye(len(k)))
-    return k @ inverse @ residual[task, point, there], signal[task] - k @ inverse @ k
+    square = (relevance[task] * (points[:, None] - points) ** 2).sum(-1)
+    covariance = both_parts(square, signal[task], stretch[task])
+    k, prior = covariance[:-1, -1], float(signal[task].sum())
+    inverse = torch.linalg.inv(covariance[:-1, :-1] + (noise[task] + JITTER * prior) * torch.eye(len(k)))
+    return k @ inverse @ residual[task, point, there], prior - k @ inverse @ k
 
 
-def test_the_definition_is_a_gaussian_process() -> None:
-    arguments = solve_case((2, 3, 9, 3, 2))
+def both_parts(square: Tensor, signal: Tensor, stretch: Tensor) -> Tensor:
+    """The kernel at squared distances, after Rasmussen and Williams, eq. 4.18 with ν = 1/2 and eq. 4.9."""
+    return signal[0] / square.sqrt().exp() + signal[1] * torch.exp(-square * stretch / 2)
+
+
+@pytest.mark.parametrize("signal", [[0.75, 0.0], [0.0, 0.75], [0.5, 0.25]])
+def test_the_definition_is_a_gaussian_process(signal: list[float]) -> None:
+    arguments = list(solve_case((2, 3, 9, 3, 2)))
+    arguments[5] = torch.tensor([signal, signal])
     mean, variance = solve_definition(*(argument.double() for argument in arguments))
     for task in range(2):
         for point in range(3):
-            wanted = gaussian_process(arguments, task, point)
+            wanted = gaussian_process(tuple(arguments), task, point)
             torch.testing.assert_close((mean[task, point], variance[task, point]), wanted)
 
 
@@ -151,18 +158,18 @@ def test_no_row_retained_gives_the_prior_exactly() -> None:
     for body in (ops.local_solve, solve_definition):
         mean, variance = body(*arguments)
         assert not mean.any()
-        assert torch.equal(variance, arguments[5][:, None].expand(2, 3))
+        assert torch.equal(variance, arguments[5].sum(-1)[:, None].expand(2, 3))
 
 
 def test_coincident_rows_without_noise_do_not_break_the_factorisation() -> None:
-    query, kept_x, residual, distance, relevance, signal, _ = solve_case((1, 1, 256, 2, 1), empty=0.0)
+    query, kept_x, residual, distance, *kernel, _ = solve_case((1, 1, 256, 2, 1), empty=0.0)
     coincident = query[:, :, None].expand_as(kept_x)
     # cond(A) is 256 / JITTER: only a constant residual is then determined to more than a digit.
-    arguments = query, coincident, torch.ones_like(residual), distance, relevance, signal, torch.zeros(1)
+    arguments = query, coincident, torch.ones_like(residual), distance, *kernel, torch.zeros(1)
     for body in (ops.local_solve, solve_definition):
         mean, variance = body(*arguments)
         torch.testing.assert_close(mean, torch.ones_like(mean), rtol=0, atol=0.01)
-        assert 0 <= float(variance) < 0.01 * float(signal)
+        assert 0 <= float(variance) < 0.01 * float(kernel[1].sum())
 
 
 def test_gradients_come_from_the_definition_and_are_right() -> None:
@@ -173,10 +180,9 @@ def test_gradients_come_from_the_definition_and_are_right() -> None:
         argument.requires_grad_()
     assert torch.autograd.gradcheck(lambda *a: solve_definition(*a[:3], distance, *a[3:]), precise)
 
-    relevance = arguments[4].clone().requires_grad_()
-    mean, _ = ops.local_solve(*arguments[:4], relevance, *arguments[5:])
-    (gradient,) = torch.autograd.grad(mean.sum(), relevance)
-    assert gradient.abs().min() > 0
+    kernel = [argument.clone().requires_grad_() for argument in arguments[4:]]
+    mean, _ = ops.local_solve(*arguments[:4], *kernel)
+    assert all(gradient.abs().min() > 0 for gradient in torch.autograd.grad(mean.sum(), kernel))
 
 
 def test_gradients_are_finite_at_coincident_points_and_empty_slots() -> None:
@@ -193,21 +199,31 @@ def test_gradients_are_finite_at_coincident_points_and_empty_slots() -> None:
 
 def evidence_case(tasks: int, rows: int, columns: int, outputs: int) -> list[Tensor]:
     generator = torch.Generator().manual_seed(3)
-    shapes = (tasks, rows, columns), (tasks, rows, outputs), (tasks, rows), (tasks, columns), *[(tasks,)] * 3
+    shapes = (
+        (tasks, rows, columns),
+        (tasks, rows, outputs),
+        (tasks, rows),
+        (tasks, columns),
+        (tasks, 2),
+        *[(tasks,)] * 3,
+    )
     arguments = [torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes]
     arguments[2] = (arguments[2] > -0.5).double()
     return arguments
 
 
-def test_evidence_is_the_density_of_a_multivariate_normal() -> None:
+@pytest.mark.parametrize("missing", [0, 1])
+def test_evidence_is_the_density_of_a_multivariate_normal(missing: int) -> None:
+    """Of both parts of the kernel, and of one alone."""
     x, y, weight, *logs = arguments = evidence_case(2, 7, 3, 2)
+    logs[1][0, missing] = -math.inf
     got = ops.log_evidence(*arguments)
     for task in range(2):
         there = weight[task] > 0
-        relevance, signal, linear, noise = (log[task].exp() for log in logs)
+        relevance, signal, stretch, linear, noise = (log[task].exp() for log in logs)
         points, targets = x[task, there], y[task, there]
-        delta = points[:, None] - points
-        prior = linear * (1 + points @ points.T) + signal * torch.exp(-(relevance * delta**2).sum(-1).sqrt())
+        square = (relevance * (points[:, None] - points) ** 2).sum(-1)
+        prior = linear * (1 + points @ points.T) + both_parts(square, signal, stretch)
         added = noise + JITTER * prior.diagonal().mean()
         normal = torch.distributions.MultivariateNormal(
             torch.zeros(len(points)).double(), prior + added * torch.eye(len(points))
@@ -231,7 +247,7 @@ def test_rows_of_weight_zero_do_not_exist_for_the_evidence() -> None:
 
 def test_gradients_of_the_evidence_are_right() -> None:
     arguments = evidence_case(2, 6, 2, 2)
-    for index in (0, 1, 3, 4, 5, 6):
+    for index in (0, 1, 3, 4, 5, 6, 7):
         arguments[index].requires_grad_()
     assert torch.autograd.gradcheck(ops.log_evidence, arguments)
 
@@ -252,11 +268,11 @@ def test_local_solve_is_a_sound_operator() -> None:
 
 def test_a_compiled_step_has_no_graph_break() -> None:
     merge = merge_case((1, 3, 5, 2, 1, 4))
-    signal, noise = torch.ones(1), torch.full((1,), 0.1)
+    signal, stretch, noise = torch.full((1, 2), 0.5), torch.ones(1), torch.full((1,), 0.1)
 
     def step(query: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor]:
         distance, kept_x, kept_y = ops.context_merge(query, *rest)
-        return ops.local_solve(query, kept_x, kept_y, distance, rest[2], signal, noise)
+        return ops.local_solve(query, kept_x, kept_y, distance, rest[2], signal, stretch, noise)
 
     compiled = torch.compile(step, backend="aot_eager", fullgraph=True)
     assert_same(compiled(*merge), step(*merge))
@@ -294,7 +310,7 @@ def test_more_slots_than_the_kernels_hold_are_refused() -> None:
 
 def lent() -> dict[str, np.ndarray | float]:
     """Arguments of the compiled `local_solve_into`, in order."""
-    names = "query", "kept_x", "residual", "distance", "relevance", "signal", "noise"
+    names = "query", "kept_x", "residual", "distance", "relevance", "signal", "stretch", "noise"
     arrays = {name: tensor.numpy() for name, tensor in zip(names, solve_case((2, 3, 4, 7, 2)), strict=True)}
     empty = {"mean": np.empty((2, 3, 2), np.float32), "variance": np.empty((2, 3), np.float32)}
     return {**arrays, "jitter": 1e-4, **empty}

@@ -37,8 +37,8 @@ class Operation:
 
     def time_local_solve(self, body):
         distance, x, y = self.kept
-        scale = torch.ones(1)
-        self.body.local_solve(self.query, x, y, distance, self.relevance, scale, 0.1 * scale)
+        signal, scale = torch.full((1, 2), 0.5), torch.ones(1)
+        self.body.local_solve(self.query, x, y, distance, self.relevance, signal, scale, 0.1 * scale)
 
 
 class Gradients:

@@ -69,8 +69,8 @@ def local_solve(quick: bool) -> list[Row]:
     kept = query[:, :, None] + torch.randn(1, queries, _KEPT, _COLUMNS, generator=generator)
     residual = torch.randn(1, queries, _KEPT, 1, generator=generator)
     distance = torch.ones(1, queries, _KEPT)
-    scale = torch.ones(1)
-    arguments = query, kept, residual, distance, torch.full((1, _COLUMNS), 1 / _COLUMNS), scale, 0.1 * scale
+    scale, relevance = torch.ones(1), torch.full((1, _COLUMNS), 1 / _COLUMNS)
+    arguments = query, kept, residual, distance, relevance, torch.full((1, 2), 0.5), scale, 0.1 * scale
     assert math.isclose(
         float(ops.local_solve(*arguments)[0].sum()), float(definition(*arguments)[0].sum()), rel_tol=1e-2
     )
@@ -132,7 +132,7 @@ def log_evidence(quick: bool) -> list[Row]:
     for rows, columns in [(128, 8)] if quick else [(1024, 8), (1024, 20), (256, 16)]:
         generator = torch.Generator().manual_seed(0)
         x, y = (torch.randn(1, rows, width, generator=generator) for width in (columns, 1))
-        logs = [torch.full((1, columns), -math.log(columns)), *(torch.full((1,), -1.0) for _ in range(3))]
+        logs = [torch.full((1, columns), -math.log(columns)), *(torch.full(shape, -1.0) for shape in ((1, 2), 1, 1, 1))]
         leaves = [log.requires_grad_() for log in logs]
 
         def slopes(function, x=x, y=y, leaves=leaves):

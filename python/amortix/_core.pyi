@@ -217,6 +217,7 @@ def local_solve_backward_into(
     distance: NDArray[np.float32],
     relevance: NDArray[np.float32],
     signal: NDArray[np.float32],
+    stretch: NDArray[np.float32],
     noise: NDArray[np.float32],
     jitter: float,
     mean: NDArray[np.float32],
@@ -226,6 +227,7 @@ def local_solve_backward_into(
     residual_slope: NDArray[np.float32],
     relevance_slope: NDArray[np.float32],
     signal_slope: NDArray[np.float32],
+    stretch_slope: NDArray[np.float32],
     noise_slope: NDArray[np.float32],
 ) -> None: ...
 def curvature_solve_into(
@@ -272,6 +274,7 @@ def local_solve_into(
     distance: NDArray[np.float32],
     relevance: NDArray[np.float32],
     signal: NDArray[np.float32],
+    stretch: NDArray[np.float32],
     noise: NDArray[np.float32],
     jitter: float,
     mean: NDArray[np.float32],
@@ -283,12 +286,14 @@ def log_evidence_into(
     weight: NDArray[np.float32],
     log_relevance: NDArray[np.float32],
     log_signal: NDArray[np.float32],
+    log_stretch: NDArray[np.float32],
     log_linear: NDArray[np.float32],
     log_noise: NDArray[np.float32],
     jitter: float,
     value: NDArray[np.float32],
     relevance_slope: NDArray[np.float32],
     signal_slope: NDArray[np.float32],
+    stretch_slope: NDArray[np.float32],
     linear_slope: NDArray[np.float32],
     noise_slope: NDArray[np.float32],
 ) -> None: ...

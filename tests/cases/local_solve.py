@@ -43,18 +43,22 @@ def crossing() -> tuple[Tensor, ...]:
 def check(got: tuple[Tensor, Tensor], arguments: tuple[Tensor, ...]) -> None:
     """Compare with the definition in float64, to the textbook error of a float32 Cholesky solve.
 
-    That is K · eps · cond(A), with cond(A) ≤ (K · signal + noise) / noise, relative to the largest result
+    That is K · eps · cond(A), with cond(A) ≤ (K · prior + noise) / noise, relative to the largest result
     (Higham, Accuracy and Stability of Numerical Algorithms, theorem 10.4).
     """
     wanted = definition(*(argument.double() for argument in arguments))
     assert [tensor.shape for tensor in got] == [tensor.shape for tensor in wanted]
     if wanted[1].numel() == 0:
         return
-    kept, signal, noise = arguments[3].shape[-1], arguments[5], arguments[6]
-    condition = ((kept * signal + noise) / noise).max()
-    error = kept * torch.finfo(torch.float32).eps * float(condition)
+    error, prior = arguments[3].shape[-1] * torch.finfo(torch.float32).eps * condition(arguments), arguments[5].sum(-1)
     torch.testing.assert_close(got[0].double(), wanted[0], rtol=0, atol=error * float(wanted[0].abs().max()) + 1e-30)
-    torch.testing.assert_close(got[1].double(), wanted[1], rtol=0, atol=error * float(signal.max()))
+    torch.testing.assert_close(got[1].double(), wanted[1], rtol=0, atol=error * float(prior.max()))
+
+
+def condition(arguments: tuple[Tensor, ...]) -> float:
+    """A bound on the condition of every covariance."""
+    kept, prior, noise = arguments[3].shape[-1], arguments[5].sum(-1), arguments[7]
+    return float(((kept * prior + noise) / noise).max())
 
 
 def draw(sizes: tuple[int, int, int, int, int], *, seed: int = 0, empty: float = 0.3) -> tuple[Tensor, ...]:
@@ -65,10 +69,11 @@ def draw(sizes: tuple[int, int, int, int, int], *, seed: int = 0, empty: float =
     kept_x = query[:, :, None] + torch.randn(tasks, queries, kept, columns, generator=generator)
     residual = torch.randn(tasks, queries, kept, outputs, generator=generator)
     relevance = torch.rand(tasks, columns, generator=generator) / columns + 0.1
-    signal = torch.rand(tasks, generator=generator) + 0.5
+    signal = torch.rand(tasks, 2, generator=generator) + 0.25
+    stretch = torch.rand(tasks, generator=generator) + 0.5
     noise = torch.rand(tasks, generator=generator) * 0.2 + 0.05
     vacant = torch.rand(tasks, queries, kept, generator=generator) < empty
     distance = torch.where(vacant, math.inf, 1.0)
     kept_x = torch.where(vacant[..., None], math.nan, kept_x)
     residual = torch.where(vacant[..., None], math.nan, residual)
-    return query, kept_x, residual, distance, relevance, signal, noise
+    return query, kept_x, residual, distance, relevance, signal, stretch, noise

@@ -61,24 +61,27 @@ def _scales(arguments: list[Tensor]) -> tuple[list[float], float]:
     """The sizes of what is summed up in the value and in each slope of one task, and the relative error."""
     x, y, weight, *logs = arguments
     x, y = x[weight > 0], y[weight > 0]
-    relevance, signal, linear, noise = (log.exp() for log in logs)
+    relevance, signal, stretch, linear, noise = (log.exp() for log in logs)
     rows = len(x)
     squared = relevance * (x[:, None] - x).square()
-    radius = squared.sum(-1).sqrt()
-    local, straight = signal * torch.exp(-radius), linear * (1 + x @ x.mT).abs()
-    prior = local + linear * (1 + x @ x.mT)
+    square = squared.sum(-1)
+    radius = square.sqrt()
+    rough, smooth = signal[0] * torch.exp(-radius), signal[1] * torch.exp(-stretch * square / 2)
+    straight = linear * (1 + x @ x.mT).abs()
+    prior = rough + smooth + linear * (1 + x @ x.mT)
     mean = float(prior.diagonal().mean()) if rows else 1.0
     added = float(noise) + JITTER * mean
     inverse = torch.linalg.inv(prior + added * torch.eye(rows, dtype=x.dtype))
     solved = inverse @ y
     size = 0.5 * ((solved @ solved.mT).abs() / y.shape[1] + inverse.abs())
     diagonal = float(size.diagonal().sum())
-    bent = size * local / radius.clamp_min(1e-30)
+    bent = size * (rough / radius.clamp_min(1e-30) + stretch * smooth)
     fit = float((y * solved).sum()) / y.shape[1]
     scales = [
         fit + rows * math.log(2 * math.pi * (mean + added) / added),
         float((bent[..., None] * squared).sum((0, 1)).max()),
-        float((size * local).sum()) + diagonal * JITTER * mean,
+        float((size * torch.maximum(rough, smooth)).sum()) + diagonal * JITTER * mean,
+        float((size * smooth * stretch * square).sum()),
         float((size * straight).sum()) + diagonal * JITTER * mean,
         diagonal * float(noise),
     ]
@@ -94,5 +97,7 @@ def draw(sizes: tuple[int, int, int, int], *, seed: int = 0, left_out: float = 0
     y = torch.randn(tasks, rows, outputs, generator=generator)
     weight = 2 * (torch.rand(tasks, rows, generator=generator) >= left_out).float()
     x, y = (torch.where(weight[..., None] > 0, values, math.nan) for values in (x, y))
-    logs = [torch.randn(shape, generator=generator) / 2 - 1 for shape in ((tasks, columns), tasks, tasks, tasks)]
+    logs = [
+        torch.randn(shape, generator=generator) / 2 - 1 for shape in ((tasks, columns), (tasks, 2), tasks, tasks, tasks)
+    ]
     return x, y, weight, *logs

@@ -54,12 +54,13 @@ def check(operation: str, arguments: dict[str, tuple[Tensor, str]]) -> dict[str,
 
     Args:
         operation: named in the message.
-        arguments: each with its axes, such as ``"T M D"``; a letter has one size everywhere.
+        arguments: each with its axes, such as ``"T M D"``; a letter has one size everywhere, a number is one.
     """
     device = next(iter(arguments.values()))[0].device
     sizes: dict[str, int] = {}
     for name, (tensor, axes) in arguments.items():
         letters = axes.split()
+        sizes |= {letter: int(letter) for letter in letters if letter.isdigit()}
         if tensor.dtype != torch.float32 or tensor.device != device:
             raise ArrayError(
                 f"{operation}: {name} is {tensor.dtype} on {tensor.device}; give torch.float32 on {device}"

@@ -31,15 +31,17 @@ def local_solve(
     distance: Tensor,
     relevance: Tensor,
     signal: Tensor,
+    stretch: Tensor,
     noise: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Predict every query by a Gaussian process on the K rows that it retains.
 
-    Kernel ``k(a, b) = signal · exp(−√(Σ_D relevance · (a − b)²))``, Matérn-1/2. With ``k = k(query, rows)``
-    and ``A = k(rows, rows) + (noise + JITTER · signal) · I``: ``mean = kᵀ A⁻¹ residual`` and ``variance =
-    signal − kᵀ A⁻¹ k``, at least 0, of the latent function: the noise of a new observation is not in it. No
-    row retained: 0 and ``signal``. Differentiable once, in all but ``distance``; elsewhere than on the CPU the
-    definition runs where an argument requires a gradient.
+    Kernel ``k(a, b) = signal₀ · exp(−√s) + signal₁ · exp(−stretch · s / 2)`` with ``s = Σ_D relevance · (a − b)²``:
+    a rough part, Matérn-1/2, and a smooth one, squared exponential. With ``prior = signal₀ + signal₁``, ``k =
+    k(query, rows)`` and ``A = k(rows, rows) + (noise + JITTER · prior) · I``: ``mean = kᵀ A⁻¹ residual`` and
+    ``variance = prior − kᵀ A⁻¹ k``, at least 0, of the latent function: the noise of a new observation is not in
+    it. No row retained: 0 and ``prior``. Differentiable once, in all but ``distance``; elsewhere than on the CPU
+    the definition runs where an argument requires a gradient.
 
     Args:
         query: ``[T, M, D]`` float32, as are all others; T and M may be 0.
@@ -47,7 +49,8 @@ def local_solve(
         residual: ``[T, M, K, O]``, the targets of the rows less their prior mean.
         distance: ``[T, M, K]``; a slot at +inf is empty and excluded exactly, other values do not matter.
         relevance: ``[T, D]``, not negative.
-        signal: ``[T]``, above 0.
+        signal: ``[T, 2]``, variances of the rough and the smooth part, not negative, of sum above 0.
+        stretch: ``[T]``, the smooth part's factor of the relevances, not negative.
         noise: ``[T]``, variance, not negative.
 
     Returns:
@@ -58,11 +61,11 @@ def local_solve(
             contiguous are copied first.
 
     References:
-        Rasmussen and Williams, Gaussian Processes for Machine Learning (2006), algorithm 2.1.
+        Rasmussen and Williams, Gaussian Processes for Machine Learning (2006), algorithm 2.1 and eq. 4.9 and 4.18.
     """
     arguments = {"query": (query, "T M D"), "kept_x": (kept_x, "T M K D"), "residual": (residual, "T M K O")}
     arguments |= {"distance": (distance, "T M K"), "relevance": (relevance, "T D")}
-    arguments |= {"signal": (signal, "T"), "noise": (noise, "T")}
+    arguments |= {"signal": (signal, "T 2"), "stretch": (stretch, "T"), "noise": (noise, "T")}
     check_kept("local_solve", check("local_solve", arguments), MAX_KEPT)
     tensors = [tensor for tensor, _ in arguments.values()]
     if torch.is_grad_enabled() and not query.is_cpu and any(tensor.requires_grad for tensor in tensors):
@@ -77,33 +80,41 @@ def definition(
     distance: Tensor,
     relevance: Tensor,
     signal: Tensor,
+    stretch: Tensor,
     noise: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """The operation in plain PyTorch, for any device and floating dtype.
 
     Once differentiable, in all arguments but ``distance``.
     """
-    kept = distance < math.inf
+    kept, prior = distance < math.inf, signal.sum(-1)
     kept_x = torch.where(kept[..., None], kept_x, 0.0)
-    among = matern(kept_x, kept_x, relevance[:, None], signal[:, None])
-    towards = matern(kept_x, query[:, :, None], relevance[:, None], signal[:, None])
+    kernel = relevance[:, None], signal[:, None], stretch[:, None]
+    among, towards = covariance(kept_x, kept_x, *kernel), covariance(kept_x, query[:, :, None], *kernel)
     both = kept[..., :, None] & kept[..., None, :]
-    diagonal = torch.where(kept, (noise + JITTER * signal)[:, None, None], 1.0)
+    diagonal = torch.where(kept, (noise + JITTER * prior)[:, None, None], 1.0)
     gram = torch.where(both, among, 0.0) + torch.diag_embed(diagonal)
     right = torch.where(kept[..., None], torch.cat([towards, residual], -1), 0.0)
     half = torch.linalg.solve_triangular(torch.linalg.cholesky(gram), right, upper=False)
     mean = (half[..., :1] * half[..., 1:]).sum(-2)
-    variance = signal[:, None] - half[..., 0].square().sum(-1)
+    variance = prior[:, None] - half[..., 0].square().sum(-1)
     return mean, variance.clamp_min(0.0)
 
 
-def matern(a: Tensor, b: Tensor, relevance: Tensor, signal: Tensor) -> Tensor:
-    """Matérn-1/2 kernel ``[..., A, B]`` of ``a [..., A, D]`` and ``b [..., B, D]``.
+def covariance(a: Tensor, b: Tensor, relevance: Tensor, signal: Tensor, stretch: Tensor) -> Tensor:
+    """Kernel ``[..., A, B]`` of ``a [..., A, D]`` and ``b [..., B, D]``, with ``signal [..., 2]``, ``stretch [...]``.
 
     The gradient at coincident points, where the distance has a kink, is zero; so is the one to a relevance of
     zero.
     """
-    return signal[..., None, None] * torch.exp(-scaled_distance(a, b, relevance))
+    rough, smooth = parts(scaled_distance(a, b, relevance), signal, stretch)
+    return rough + smooth
+
+
+def parts(radius: Tensor, signal: Tensor, stretch: Tensor) -> tuple[Tensor, Tensor]:
+    """The rough and the smooth part of the kernel at scaled distances ``[..., A, B]``."""
+    rough, smooth = signal[..., None, None, :].unbind(-1)
+    return rough * torch.exp(-radius), smooth * torch.exp(-0.5 * stretch[..., None, None] * radius.square())
 
 
 def scaled_distance(a: Tensor, b: Tensor, relevance: Tensor) -> Tensor:
@@ -119,6 +130,7 @@ def _cpu(
     distance: Tensor,
     relevance: Tensor,
     signal: Tensor,
+    stretch: Tensor,
     noise: Tensor,
 ) -> tuple[Tensor, Tensor]:
     outputs = mean, variance = _memory.new(*query.shape[:2], residual.shape[3]), _memory.new(*query.shape[:2])
@@ -129,6 +141,7 @@ def _cpu(
         _memory.lend(distance),
         _memory.lend(relevance),
         _memory.lend(signal),
+        _memory.lend(stretch),
         _memory.lend(noise),
         JITTER,
         mean.numpy(),
@@ -144,13 +157,14 @@ def launch(
     distance: Tensor,
     relevance: Tensor,
     signal: Tensor,
+    stretch: Tensor,
     noise: Tensor,
 ) -> _cuda.Planned:
     """The launch of ``local_solve.cu`` and the outputs that it will fill."""
     tasks, queries, slots, columns = kept_x.shape
     outputs = residual.shape[3]
     results = _cuda.new(query, tasks, queries, outputs), _cuda.new(query, tasks, queries)
-    inputs = map(_cuda.lend, (query, kept_x, residual, distance, relevance, signal, noise))
+    inputs = map(_cuda.lend, (query, kept_x, residual, distance, relevance, signal, stretch, noise))
     sizes = map(np.int32, (tasks, queries, slots, columns, outputs))
     matrix = (slots + 1) * (slots + 2) // 2 + outputs * slots
     shared = 4 * (matrix + _STAGE * (slots + 1) + slots)
@@ -160,15 +174,15 @@ def launch(
     return (_cuda.Launch("local_solve", "local_solve", grid, block, shared, arguments),), results
 
 
-def _fake(query, kept_x, residual, distance, relevance, signal, noise):
+def _fake(query, kept_x, residual, distance, relevance, signal, stretch, noise):
     tasks, queries, _ = query.shape
     return query.new_empty(tasks, queries, residual.shape[3]), query.new_empty(tasks, queries)
 
 
 _operator = register(
     "local_solve",
-    "(Tensor query, Tensor kept_x, Tensor residual, Tensor distance, Tensor relevance, Tensor signal, Tensor noise)"
-    " -> (Tensor, Tensor)",
+    "(Tensor query, Tensor kept_x, Tensor residual, Tensor distance, Tensor relevance, Tensor signal, Tensor stretch,"
+    " Tensor noise) -> (Tensor, Tensor)",
     definition,
     cpu=_cpu,
     launch=launch,
@@ -183,13 +197,15 @@ def _cpu_backward(
     distance: Tensor,
     relevance: Tensor,
     signal: Tensor,
+    stretch: Tensor,
     noise: Tensor,
     mean: Tensor,
     variance: Tensor,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """The gradients of all inputs but ``distance``, from those of mean and variance."""
     query_slope, kept_x_slope, residual_slope = (_memory.new(*like.shape) for like in (query, kept_x, residual))
-    relevance_slope, signal_slope, noise_slope = (_memory.new(*like.shape) for like in (relevance, signal, noise))
+    relevance_slope, signal_slope = (_memory.new(*like.shape) for like in (relevance, signal))
+    stretch_slope, noise_slope = (_memory.new(*like.shape) for like in (stretch, noise))
     _core.local_solve_backward_into(
         _memory.lend(query),
         _memory.lend(kept_x),
@@ -197,6 +213,7 @@ def _cpu_backward(
         _memory.lend(distance),
         _memory.lend(relevance),
         _memory.lend(signal),
+        _memory.lend(stretch),
         _memory.lend(noise),
         JITTER,
         _memory.lend(mean),
@@ -206,13 +223,15 @@ def _cpu_backward(
         residual_slope.numpy(),
         relevance_slope.numpy(),
         signal_slope.numpy(),
+        stretch_slope.numpy(),
         noise_slope.numpy(),
     )
-    return query_slope, kept_x_slope, residual_slope, relevance_slope, signal_slope, noise_slope
+    return query_slope, kept_x_slope, residual_slope, relevance_slope, signal_slope, stretch_slope, noise_slope
 
 
-def _fake_backward(query, kept_x, residual, distance, relevance, signal, noise, mean, variance):
-    return tuple(tensor.new_empty(tensor.shape) for tensor in (query, kept_x, residual, relevance, signal, noise))
+def _fake_backward(query, kept_x, residual, distance, relevance, signal, stretch, noise, mean, variance):
+    wanted = query, kept_x, residual, relevance, signal, stretch, noise
+    return tuple(tensor.new_empty(tensor.shape) for tensor in wanted)
 
 
 _gradients = torch.library.custom_op(
@@ -226,8 +245,8 @@ def _save(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor]) -
 
 
 def _backward(ctx: Any, mean: Tensor, variance: Tensor) -> tuple[Tensor | None, ...]:
-    query, kept_x, residual, relevance, signal, noise = _gradients(*ctx.saved_tensors, mean, variance)
-    return query, kept_x, residual, None, relevance, signal, noise
+    query, kept_x, residual, *kernel = _gradients(*ctx.saved_tensors, mean, variance)
+    return query, kept_x, residual, None, *kernel
 
 
 _operator.register_autograd(_backward, setup_context=_save)

@@ -18,6 +18,7 @@ pub(super) fn local_solve_into(
     distance: &Bound<'_, PyAny>,
     relevance: &Bound<'_, PyAny>,
     signal: &Bound<'_, PyAny>,
+    stretch: &Bound<'_, PyAny>,
     noise: &Bound<'_, PyAny>,
     jitter: f32,
     mean: &Bound<'_, PyAny>,
@@ -25,8 +26,9 @@ pub(super) fn local_solve_into(
 ) -> PyResult<()> {
     let (query, distance) = (lend::<f32, Ix3>("query", query)?, lend::<f32, Ix3>("distance", distance)?);
     let (kept_x, residual) = (lend::<f32, Ix4>("kept_x", kept_x)?, lend::<f32, Ix4>("residual", residual)?);
-    let relevance = lend::<f32, Ix2>("relevance", relevance)?;
-    let (signal, noise) = (lend::<f32, Ix1>("signal", signal)?, lend::<f32, Ix1>("noise", noise)?);
+    let (relevance, signal) =
+        (lend::<f32, Ix2>("relevance", relevance)?, lend::<f32, Ix2>("signal", signal)?);
+    let (stretch, noise) = (lend::<f32, Ix1>("stretch", stretch)?, lend::<f32, Ix1>("noise", noise)?);
     let (mut mean, mut variance) =
         (lend_mut::<f32, Ix3>("mean", mean)?, lend_mut::<f32, Ix2>("variance", variance)?);
 
@@ -37,7 +39,8 @@ pub(super) fn local_solve_into(
     expect_shape("residual", residual.shape(), &[tasks, queries, kept, outputs])?;
     expect_shape("distance", distance.shape(), &[tasks, queries, kept])?;
     expect_shape("relevance", relevance.shape(), &[tasks, columns])?;
-    expect_shape("signal", signal.shape(), &[tasks])?;
+    expect_shape("signal", signal.shape(), &[tasks, 2])?;
+    expect_shape("stretch", stretch.shape(), &[tasks])?;
     expect_shape("noise", noise.shape(), &[tasks])?;
     expect_shape("mean", mean.shape(), &[tasks, queries, outputs])?;
     expect_shape("variance", variance.shape(), &[tasks, queries])?;
@@ -49,6 +52,7 @@ pub(super) fn local_solve_into(
         distance: distance.as_slice()?,
         relevance: relevance.as_slice()?,
         signal: signal.as_slice()?,
+        stretch: stretch.as_slice()?,
         noise: noise.as_slice()?,
         jitter,
     };
@@ -66,6 +70,7 @@ pub(super) fn local_solve_backward_into(
     distance: &Bound<'_, PyAny>,
     relevance: &Bound<'_, PyAny>,
     signal: &Bound<'_, PyAny>,
+    stretch: &Bound<'_, PyAny>,
     noise: &Bound<'_, PyAny>,
     jitter: f32,
     mean: &Bound<'_, PyAny>,
@@ -75,28 +80,32 @@ pub(super) fn local_solve_backward_into(
     residual_slope: &Bound<'_, PyAny>,
     relevance_slope: &Bound<'_, PyAny>,
     signal_slope: &Bound<'_, PyAny>,
+    stretch_slope: &Bound<'_, PyAny>,
     noise_slope: &Bound<'_, PyAny>,
 ) -> PyResult<()> {
     let (query, distance) = (lend::<f32, Ix3>("query", query)?, lend::<f32, Ix3>("distance", distance)?);
     let (kept_x, residual) = (lend::<f32, Ix4>("kept_x", kept_x)?, lend::<f32, Ix4>("residual", residual)?);
-    let relevance = lend::<f32, Ix2>("relevance", relevance)?;
-    let (signal, noise) = (lend::<f32, Ix1>("signal", signal)?, lend::<f32, Ix1>("noise", noise)?);
+    let (relevance, signal) =
+        (lend::<f32, Ix2>("relevance", relevance)?, lend::<f32, Ix2>("signal", signal)?);
+    let (stretch, noise) = (lend::<f32, Ix1>("stretch", stretch)?, lend::<f32, Ix1>("noise", noise)?);
     let (mean, variance) = (lend::<f32, Ix3>("mean", mean)?, lend::<f32, Ix2>("variance", variance)?);
     let mut query_slope = lend_mut::<f32, Ix3>("query_slope", query_slope)?;
     let mut kept_x_slope = lend_mut::<f32, Ix4>("kept_x_slope", kept_x_slope)?;
     let mut residual_slope = lend_mut::<f32, Ix4>("residual_slope", residual_slope)?;
     let mut relevance_slope = lend_mut::<f32, Ix2>("relevance_slope", relevance_slope)?;
-    let mut signal_slope = lend_mut::<f32, Ix1>("signal_slope", signal_slope)?;
+    let mut signal_slope = lend_mut::<f32, Ix2>("signal_slope", signal_slope)?;
+    let mut stretch_slope = lend_mut::<f32, Ix1>("stretch_slope", stretch_slope)?;
     let mut noise_slope = lend_mut::<f32, Ix1>("noise_slope", noise_slope)?;
 
     let [tasks, queries, kept, columns] = *kept_x.shape() else { unreachable!("kept_x has four axes") };
     let outputs = residual.shape()[3];
-    let shapes: [(&str, &[usize], &[usize]); 14] = [
+    let shapes: [(&str, &[usize], &[usize]); 16] = [
         ("query", query.shape(), &[tasks, queries, columns]),
         ("residual", residual.shape(), &[tasks, queries, kept, outputs]),
         ("distance", distance.shape(), &[tasks, queries, kept]),
         ("relevance", relevance.shape(), &[tasks, columns]),
-        ("signal", signal.shape(), &[tasks]),
+        ("signal", signal.shape(), &[tasks, 2]),
+        ("stretch", stretch.shape(), &[tasks]),
         ("noise", noise.shape(), &[tasks]),
         ("mean", mean.shape(), &[tasks, queries, outputs]),
         ("variance", variance.shape(), &[tasks, queries]),
@@ -105,6 +114,7 @@ pub(super) fn local_solve_backward_into(
         ("residual_slope", residual_slope.shape(), residual.shape()),
         ("relevance_slope", relevance_slope.shape(), relevance.shape()),
         ("signal_slope", signal_slope.shape(), signal.shape()),
+        ("stretch_slope", stretch_slope.shape(), stretch.shape()),
         ("noise_slope", noise_slope.shape(), noise.shape()),
     ];
     shapes.iter().try_for_each(|(name, got, expected)| expect_shape(name, got, expected))?;
@@ -117,6 +127,7 @@ pub(super) fn local_solve_backward_into(
         distance: distance.as_slice()?,
         relevance: relevance.as_slice()?,
         signal: signal.as_slice()?,
+        stretch: stretch.as_slice()?,
         noise: noise.as_slice()?,
         jitter,
     };
@@ -127,6 +138,7 @@ pub(super) fn local_solve_backward_into(
         residual: residual_slope.as_slice_mut()?,
         relevance: relevance_slope.as_slice_mut()?,
         signal: signal_slope.as_slice_mut()?,
+        stretch: stretch_slope.as_slice_mut()?,
         noise: noise_slope.as_slice_mut()?,
     };
     enter(py, || amortix_core::refine::local_solve_backward(sizes, input, gradient, slopes))

@@ -8,13 +8,11 @@
 
 use pulp::{Simd, bytemuck};
 
+use super::kernel::{Kernel, TINY};
 use super::local_solve::{SolveInput, SolveSizes};
 
 /// Rows of a panel.
 pub(super) const SIDE: usize = 4;
-
-/// The least relevance; its root is a normal number.
-pub(super) const TINY: f32 = 1e-30;
 
 /// Memory of a group, kept from one to the next.
 #[derive(Default)]
@@ -32,7 +30,7 @@ pub(super) struct Group<'a, S: Simd> {
     pub(super) slots: &'a [Vec<usize>],
     /// Panels, of four rows each.
     pub(super) panels: usize,
-    pub(super) signal: S::f32s,
+    pub(super) kernel: Kernel<S>,
     /// Noise and jitter.
     pub(super) added: S::f32s,
     /// Rows less the query, times the root of the relevance: `[panel][D][4]`.
@@ -91,16 +89,20 @@ impl<'a, S: Simd> Group<'a, S> {
         scratch.floats.resize((vectors + 1) * S::F32_LANES, 0.0);
         let skip = scratch.floats.as_ptr().align_offset(size_of::<S::f32s>()).min(S::F32_LANES);
         let mut rest = S::as_mut_simd_f32s(&mut scratch.floats[skip..]).0;
+        let task = |lane: usize| units[lane] / queries;
+        let kernel = Kernel::new(
+            simd,
+            [0, 1].map(|part| lanes(simd, |lane| input.signal[2 * task(lane) + part])),
+            lanes(simd, |lane| input.stretch[task(lane)]),
+        );
+        let noise = lanes(simd, |lane| input.noise[task(lane)]);
         let mut group = Self {
             simd,
             units,
             slots: &scratch.slots,
             panels,
-            signal: lanes(simd, |lane| input.signal[units[lane] / queries]),
-            added: lanes(simd, |lane| {
-                let task = units[lane] / queries;
-                input.noise[task] + input.jitter * input.signal[task]
-            }),
+            kernel,
+            added: simd.mul_add_e_f32s(simd.splat_f32s(input.jitter), kernel.prior, noise),
             points: fours(take::<S>(&mut rest, rows * columns)),
             roots: take::<S>(&mut rest, columns),
             valid: fours(take::<S>(&mut rest, rows)),
@@ -208,14 +210,14 @@ impl<'a, S: Simd> Group<'a, S> {
         for c in 0..SIDE {
             for r in 0..SIDE {
                 let both = simd.mul_f32s(self.valid[i][r], self.valid[j][c]);
-                tile[c][r] = simd.mul_f32s(both, self.matern(tile[c][r]));
+                tile[c][r] = simd.mul_f32s(both, self.kernel.covariance(tile[c][r]));
             }
         }
         if i == j {
             let one = simd.splat_f32s(1.0);
             for r in 0..SIDE {
-                // signal + added for a row, 1 for none.
-                let more = simd.sub_f32s(simd.add_f32s(self.signal, self.added), one);
+                // prior + added for a row, 1 for none.
+                let more = simd.sub_f32s(simd.add_f32s(self.kernel.prior, self.added), one);
                 tile[r][r] = simd.mul_add_e_f32s(self.valid[i][r], more, one);
             }
         }
@@ -251,29 +253,15 @@ impl<'a, S: Simd> Group<'a, S> {
         sums
     }
 
-    /// The covariance at a squared distance over the distance; of no account where that is 0.
-    #[inline(always)]
-    pub(super) fn edge(&self, square: S::f32s) -> S::f32s {
-        let radius = self.simd.sqrt_f32s(self.simd.max_f32s(square, self.simd.splat_f32s(TINY)));
-        self.simd.div_f32s(self.matern(square), radius)
-    }
-
     /// The covariances with the query, in the first row below.
     #[inline(always)]
     fn towards(&mut self, columns: usize) {
         for i in 0..self.panels {
             let squares = self.squares_to_query(i, columns);
             for r in 0..SIDE {
-                self.below[i][r] = self.simd.mul_f32s(self.valid[i][r], self.matern(squares[r]));
+                self.below[i][r] = self.simd.mul_f32s(self.valid[i][r], self.kernel.covariance(squares[r]));
             }
         }
-    }
-
-    /// signal · exp(−√square).
-    #[inline(always)]
-    fn matern(&self, square: S::f32s) -> S::f32s {
-        let simd = self.simd;
-        simd.mul_f32s(self.signal, exp(simd, simd.neg_f32s(simd.sqrt_f32s(square))))
     }
 
     /// The sum over all rows of a product of two rows below.
@@ -356,27 +344,4 @@ fn factorise<S: Simd>(simd: S, tile: &mut [[S::f32s; SIDE]; SIDE], least: S::f32
         }
     }
     inverse
-}
-
-/// `e^x` of numbers that are not positive, as `crate::math::exp`.
-#[inline(always)]
-fn exp<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
-    const ROUND: f32 = 12_582_912.0;
-    const COEFFICIENTS: [f32; 7] =
-        [1.987_569_1e-4, 1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5e-1, 1.0];
-    let splat = |v| simd.splat_f32s(v);
-    let x = simd.max_f32s(splat(-87.0), x);
-    let rounded = simd.mul_add_e_f32s(x, splat(std::f32::consts::LOG2_E), splat(ROUND));
-    let n = simd.sub_f32s(rounded, splat(ROUND));
-    let r = simd.mul_add_e_f32s(n, splat(-0.693_359_4), x);
-    let r = simd.mul_add_e_f32s(n, splat(2.121_944_4e-4), r);
-    let mut p = splat(COEFFICIENTS[0]);
-    for coefficient in &COEFFICIENTS[1..] {
-        p = simd.mul_add_e_f32s(p, r, splat(*coefficient));
-    }
-    let p = simd.mul_add_e_f32s(p, r, splat(1.0));
-    let bias = simd.splat_u32s(127u32.wrapping_sub(ROUND.to_bits()));
-    let exponent = simd.add_u32s(simd.transmute_u32s_f32s(rounded), bias);
-    let scale = simd.wrapping_dyn_shl_u32s(exponent, simd.splat_u32s(23));
-    simd.mul_f32s(p, simd.transmute_f32s_u32s(scale))
 }

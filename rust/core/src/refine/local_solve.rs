@@ -4,9 +4,9 @@
 //! columns of
 //!
 //! ```text
-//! | A   k       R |            leaves in column n   signal − kᵀA⁻¹k   (the variance)
-//! | kᵀ  signal  0 |                                 −RᵀA⁻¹k           (the mean, its sign turned)
-//! | Rᵀ  0         |
+//! | A   k      R |            leaves in column n   prior − kᵀA⁻¹k   (the variance)
+//! | kᵀ  prior  0 |                                 −RᵀA⁻¹k          (the mean, its sign turned)
+//! | Rᵀ  0        |
 //! ```
 //!
 //! so one elimination answers everything: of as many queries at a time as a vector has lanes, see `group`.
@@ -49,11 +49,13 @@ pub struct SolveInput<'a> {
     pub distance: &'a [f32],
     /// `[T, D]`.
     pub relevance: &'a [f32],
-    /// `[T]`.
+    /// `[T, 2]`, of the rough and the smooth part.
     pub signal: &'a [f32],
+    /// `[T]`, the smooth part's factor of the relevances.
+    pub stretch: &'a [f32],
     /// `[T]`.
     pub noise: &'a [f32],
-    /// Noise added, relative to the signal.
+    /// Noise added, relative to the prior variance.
     pub jitter: f32,
 }
 
@@ -91,13 +93,14 @@ pub fn local_solve(sizes: SolveSizes, input: SolveInput<'_>, output: SolveOutput
 pub(super) fn check(sizes: SolveSizes, input: SolveInput<'_>, mean: usize, variance: usize) -> Result<()> {
     let SolveSizes { tasks, queries, kept, columns, outputs } = sizes;
     expect_sizes("local_solve", kept, columns, outputs)?;
-    let lengths: [(&str, usize, &[usize]); 9] = [
+    let lengths: [(&str, usize, &[usize]); 10] = [
         ("query", input.query.len(), &[tasks, queries, columns]),
         ("kept_x", input.kept_x.len(), &[tasks, queries, kept, columns]),
         ("residual", input.residual.len(), &[tasks, queries, kept, outputs]),
         ("distance", input.distance.len(), &[tasks, queries, kept]),
         ("relevance", input.relevance.len(), &[tasks, columns]),
-        ("signal", input.signal.len(), &[tasks]),
+        ("signal", input.signal.len(), &[tasks, 2]),
+        ("stretch", input.stretch.len(), &[tasks]),
         ("noise", input.noise.len(), &[tasks]),
         ("mean", mean, &[tasks, queries, outputs]),
         ("variance", variance, &[tasks, queries]),
@@ -127,7 +130,7 @@ impl WithSimd for Solve<'_> {
             let units = (first + part * S::F32_LANES, last);
             let mut group = Group::gather(simd, sizes, input, units, scratch);
             group.eliminate(sizes.columns);
-            let explained = simd.sub_f32s(group.signal, group.dot(0, 0));
+            let explained = simd.sub_f32s(group.kernel.prior, group.dot(0, 0));
             let numbers: &[f32] = bytemuck::cast_slice(std::slice::from_ref(&explained));
             variance.iter_mut().zip(numbers).for_each(|(out, v)| *out = v.max(0.0));
             for output in 0..outputs {
@@ -144,8 +147,8 @@ mod tests {
     use super::*;
     use crate::Error;
 
-    /// One query at 0 with one column, relevance 1, one output.
-    fn solve(x: &[f32], y: &[f32], distance: &[f32], signal: f32, noise: f32) -> Result<(f32, f32)> {
+    /// One query at 0 with one column, relevance 1, stretch 3, one output.
+    fn solve(x: &[f32], y: &[f32], distance: &[f32], signal: [f32; 2], noise: f32) -> Result<(f32, f32)> {
         let sizes = SolveSizes { tasks: 1, queries: 1, kept: distance.len(), columns: 1, outputs: 1 };
         let input = SolveInput {
             query: &[0.0],
@@ -153,7 +156,8 @@ mod tests {
             residual: y,
             distance,
             relevance: &[1.0],
-            signal: &[signal],
+            signal: &signal,
+            stretch: &[3.0],
             noise: &[noise],
             jitter: 0.0,
         };
@@ -168,41 +172,43 @@ mod tests {
 
     #[test]
     fn one_row_by_hand() -> Result<()> {
-        let (mean, variance) = solve(&[0.5], &[3.0], &[0.25], 2.0, 0.1)?;
-        let k = 2.0 * (-0.5f32).exp();
-        assert!(close(mean, k / 2.1 * 3.0) && close(variance, 2.0 - k * k / 2.1));
+        for signal in [[2.0f32, 0.0], [0.0, 2.0], [0.5, 1.5]] {
+            let (mean, variance) = solve(&[0.5], &[3.0], &[0.25], signal, 0.1)?;
+            let k = signal[0] * (-0.5f32).exp() + signal[1] * (-3.0 * 0.25f32 / 2.0).exp();
+            assert!(close(mean, k / 2.1 * 3.0) && close(variance, 2.0 - k * k / 2.1));
+        }
         Ok(())
     }
 
     #[test]
     fn the_nearer_row_of_each_side_screens_off_the_rest() -> Result<()> {
         // The Matérn-1/2 process in one dimension is Markov: without noise only the neighbours count.
-        let neighbours = solve(&[-0.5, 0.25], &[1.0, -2.0], &[0.25, 0.0625], 1.0, 0.0)?;
+        let neighbours = solve(&[-0.5, 0.25], &[1.0, -2.0], &[0.25, 0.0625], [1.0, 0.0], 0.0)?;
         let x = [-0.5, 0.25, -0.75, 0.5, 1.0, 1.5];
-        let all = solve(&x, &[1.0, -2.0, 5.0, 6.0, 7.0, 8.0], &x.map(|v: f32| v * v), 1.0, 0.0)?;
+        let all = solve(&x, &[1.0, -2.0, 5.0, 6.0, 7.0, 8.0], &x.map(|v: f32| v * v), [1.0, 0.0], 0.0)?;
         assert!(close(all.0, neighbours.0) && close(all.1, neighbours.1));
         Ok(())
     }
 
     #[test]
     fn empty_slots_are_excluded_wherever_they_are() -> Result<()> {
-        let without = solve(&[0.5, -1.0], &[3.0, 1.0], &[0.25, 1.0], 2.0, 0.1)?;
+        let without = solve(&[0.5, -1.0], &[3.0, 1.0], &[0.25, 1.0], [1.5, 0.5], 0.1)?;
         let empty = f32::INFINITY;
         let with = solve(
             &[9.0, 0.5, f32::NAN, -1.0],
             &[9.0, 3.0, f32::NAN, 1.0],
             &[empty, 0.25, empty, 1.0],
-            2.0,
+            [1.5, 0.5],
             0.1,
         )?;
         assert_eq!(with, without);
-        assert_eq!(solve(&[1.0], &[1.0], &[empty], 2.0, 0.1)?, (0.0, 2.0));
+        assert_eq!(solve(&[1.0], &[1.0], &[empty], [1.5, 0.5], 0.1)?, (0.0, 2.0));
         Ok(())
     }
 
     #[test]
     fn lengths_are_checked() {
-        let error = solve(&[1.0, 2.0], &[1.0], &[1.0], 1.0, 0.1);
+        let error = solve(&[1.0, 2.0], &[1.0], &[1.0], [1.0, 0.0], 0.1);
         assert!(matches!(error, Err(Error::Array(m)) if m.contains("kept_x has 2 elements")));
     }
 }

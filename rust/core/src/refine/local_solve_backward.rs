@@ -7,8 +7,8 @@
 //! ```
 //!
 //! The rest is the chain rule over pairs of rows. Relative to the query, all that distances see, the gradient of the query
-//! is the negative sum of those of its rows. Mean and variance / signal do not change where signal and noise grow alike, so
-//! the gradient of the signal follows from that of the noise.
+//! is the negative sum of those of its rows. The signals are also in the prior variance of the query and, by the jitter, in
+//! the noise.
 
 #![allow(clippy::needless_range_loop, reason = "rows and columns of a tile go by number, as in formulas")]
 
@@ -16,9 +16,13 @@ use pulp::{Arch, Simd, WithSimd, bytemuck};
 use rayon::prelude::*;
 
 use super::group::{Group, SIDE, Scratch, lanes, start};
+use super::kernel::{Kernel, TINY};
 use super::local_solve::{QUERIES, SolveInput, SolveSizes, check};
 use super::{MAX_KEPT, expect};
 use crate::Result;
+
+/// Numbers of a task's kernel beside its relevances: two signals, stretch and noise.
+const SCALARS: usize = 4;
 
 /// The gradients of what a solve wrote.
 #[derive(Debug, Clone, Copy)]
@@ -40,8 +44,10 @@ pub struct SolveSlopes<'a> {
     pub residual: &'a mut [f32],
     /// `[T, D]`.
     pub relevance: &'a mut [f32],
-    /// `[T]`.
+    /// `[T, 2]`.
     pub signal: &'a mut [f32],
+    /// `[T]`.
+    pub stretch: &'a mut [f32],
     /// `[T]`.
     pub noise: &'a mut [f32],
 }
@@ -58,17 +64,18 @@ pub fn local_solve_backward(
 ) -> Result<()> {
     let SolveSizes { tasks, queries, kept, columns, outputs } = sizes;
     check(sizes, input, gradient.mean.len(), gradient.variance.len())?;
-    let lengths: [(&str, usize, &[usize]); 6] = [
+    let lengths: [(&str, usize, &[usize]); 7] = [
         ("query slope", slopes.query.len(), &[tasks, queries, columns]),
         ("kept_x slope", slopes.kept_x.len(), &[tasks, queries, kept, columns]),
         ("residual slope", slopes.residual.len(), &[tasks, queries, kept, outputs]),
         ("relevance slope", slopes.relevance.len(), &[tasks, columns]),
-        ("signal slope", slopes.signal.len(), &[tasks]),
+        ("signal slope", slopes.signal.len(), &[tasks, 2]),
+        ("stretch slope", slopes.stretch.len(), &[tasks]),
         ("noise slope", slopes.noise.len(), &[tasks]),
     ];
     lengths.iter().try_for_each(|(name, length, axes)| expect("local_solve", name, *length, axes))?;
-    // Of each query: relevance, signal, noise.
-    let wide = columns + 2;
+    // Of each query: relevance, signal, stretch, noise.
+    let wide = columns + SCALARS;
     let mut shared = vec![0.0f32; tasks * queries * wide];
     crate::parallel::run(|| {
         shared
@@ -89,9 +96,10 @@ pub fn local_solve_backward(
         for row in shared[task * queries * wide..(task + 1) * queries * wide].chunks_exact(wide) {
             sums.iter_mut().zip(row).for_each(|(sum, v)| *sum += f64::from(*v));
         }
-        let relevance = &mut slopes.relevance[task * columns..(task + 1) * columns];
-        relevance.iter_mut().zip(&sums).for_each(|(out, sum)| *out = *sum as f32);
-        (slopes.signal[task], slopes.noise[task]) = (sums[columns] as f32, sums[columns + 1] as f32);
+        let sums: Vec<f32> = sums.iter().map(|sum| *sum as f32).collect();
+        slopes.relevance[task * columns..(task + 1) * columns].copy_from_slice(&sums[..columns]);
+        slopes.signal[2 * task..][..2].copy_from_slice(&sums[columns..][..2]);
+        (slopes.stretch[task], slopes.noise[task]) = (sums[columns + 2], sums[columns + 3]);
     }
     Ok(())
 }
@@ -144,7 +152,7 @@ fn write<S: Simd>(
     let SolveSizes { queries, kept, columns, outputs, .. } = sizes;
     let (simd, units, panels) = (group.simd, group.units, group.panels);
     let zero = simd.splat_f32s(0.0);
-    let variance = simd.sub_f32s(group.signal, group.dot(0, 0));
+    let variance = simd.sub_f32s(group.kernel.prior, group.dot(0, 0));
     let unclamped = numbers::<S>(&variance);
     // No gradient passes where the variance was held at zero.
     let rise = lanes(simd, |lane| if unclamped[lane] < 0.0 { 0.0 } else { gradient.variance[units[lane]] });
@@ -170,18 +178,18 @@ fn write<S: Simd>(
     floats.resize((vectors + 1) * S::F32_LANES, 0.0);
     let skip = floats.as_ptr().align_offset(size_of::<S::f32s>()).min(S::F32_LANES);
     let bars = S::as_mut_simd_f32s(&mut floats[skip..]).0[..vectors].as_chunks_mut::<SIDE>().0;
-    let noise = through_pairs(group, columns, rise, beta, alpha, bars);
+    let (passed, noise) = through_pairs(group, columns, rise, beta, alpha, bars);
 
-    let signal = lanes(simd, |lane| {
-        let task = units[lane] / queries;
-        let passed = numbers::<S>(&rise)[lane] * unclamped[lane];
-        (passed - input.noise[task] * numbers::<S>(&noise)[lane]) / input.signal[task]
-    });
+    // To both signals alike: by the query's prior variance and by the jitter.
+    let prior = simd.mul_add_e_f32s(simd.splat_f32s(input.jitter), noise, rise);
+    let signal = passed.signal.map(|own| simd.add_f32s(prior, own));
+    let scalars = [signal[0], signal[1], passed.stretch(&group.kernel), noise];
     for lane in 0..live {
         let (local, task) = (part + lane, units[lane] / queries);
-        let shared = &mut out.shared[local * (columns + 2)..][..columns + 2];
-        shared[columns] = numbers::<S>(&signal)[lane];
-        shared[columns + 1] = numbers::<S>(&noise)[lane];
+        let shared = &mut out.shared[local * (columns + SCALARS)..][..columns + SCALARS];
+        for (out, scalar) in shared[columns..].iter_mut().zip(&scalars) {
+            *out = numbers::<S>(scalar)[lane];
+        }
         let bars: &[f32] = bytemuck::cast_slice(bars.as_flattened());
         let points: &[f32] = bytemuck::cast_slice(group.points.as_flattened());
         let weights: &[f32] = bytemuck::cast_slice(beta.as_flattened());
@@ -205,7 +213,7 @@ fn write<S: Simd>(
             }
         }
         for (out, relevance) in shared.iter_mut().zip(&input.relevance[task * columns..][..columns]) {
-            *out = if *relevance < super::group::TINY { 0.0 } else { *out / (2.0 * relevance) };
+            *out = if *relevance < TINY { 0.0 } else { *out / (2.0 * relevance) };
         }
     }
 }
@@ -240,7 +248,50 @@ fn substitute_back<S: Simd>(group: &Group<'_, S>, vector: &mut [[S::f32s; SIDE]]
     }
 }
 
-/// Add up the gradients of the scaled points, `[panel][D][4]`; returns that of the noise.
+/// What covariances pass on to the kernel's own parameters.
+#[derive(Clone, Copy)]
+struct Passed<S: Simd> {
+    simd: S,
+    signal: [S::f32s; 2],
+    /// To the stretch, but for a factor that all covariances share.
+    bend: S::f32s,
+}
+
+impl<S: Simd> Passed<S> {
+    #[inline(always)]
+    fn none(simd: S) -> Self {
+        let zero = simd.splat_f32s(0.0);
+        Self { simd, signal: [zero; 2], bend: zero }
+    }
+
+    /// Take in a covariance whose gradient is `bar`; returns its pull at the points: −2 ∂/∂s.
+    #[inline(always)]
+    fn take(&mut self, kernel: &Kernel<S>, bar: S::f32s, square: S::f32s) -> S::f32s {
+        let (simd, shapes) = (self.simd, kernel.shapes(square));
+        for part in 0..2 {
+            self.signal[part] = simd.mul_add_e_f32s(bar, shapes[part], self.signal[part]);
+        }
+        self.bend = simd.mul_add_e_f32s(bar, simd.mul_f32s(square, shapes[1]), self.bend);
+        simd.mul_f32s(bar, kernel.pull(square, shapes))
+    }
+
+    /// Take in what others took, times `share`.
+    #[inline(always)]
+    fn add(&mut self, share: f32, other: Self) {
+        let (simd, share) = (self.simd, self.simd.splat_f32s(share));
+        for part in 0..2 {
+            self.signal[part] = simd.mul_add_e_f32s(share, other.signal[part], self.signal[part]);
+        }
+        self.bend = simd.mul_add_e_f32s(share, other.bend, self.bend);
+    }
+
+    #[inline(always)]
+    fn stretch(&self, kernel: &Kernel<S>) -> S::f32s {
+        self.simd.mul_f32s(kernel.bent(), self.bend)
+    }
+}
+
+/// Add up the gradients of the scaled points, `[panel][D][4]`; returns those of the kernel and of the noise.
 #[inline(always)]
 fn through_pairs<S: Simd>(
     group: &Group<'_, S>,
@@ -249,8 +300,9 @@ fn through_pairs<S: Simd>(
     beta: &[[S::f32s; SIDE]],
     alpha: &[[S::f32s; SIDE]],
     bars: &mut [[S::f32s; SIDE]],
-) -> S::f32s {
-    let simd = group.simd;
+) -> (Passed<S>, S::f32s) {
+    let (simd, kernel) = (group.simd, &group.kernel);
+    let mut passed = Passed::none(simd);
     let twice = simd.add_f32s(rise, rise);
     let mut noise = simd.splat_f32s(0.0);
     for i in 0..group.panels {
@@ -259,7 +311,7 @@ fn through_pairs<S: Simd>(
             noise = simd.mul_add_e_f32s(simd.mul_f32s(rise, beta[i][r]), beta[i][r], noise);
             noise = simd.negate_mul_add_e_f32s(alpha[i][r], beta[i][r], noise);
             let bar = simd.negate_mul_add_e_f32s(twice, beta[i][r], alpha[i][r]);
-            towards[r] = simd.mul_f32s(simd.mul_f32s(bar, group.valid[i][r]), group.edge(towards[r]));
+            towards[r] = passed.take(kernel, simd.mul_f32s(bar, group.valid[i][r]), towards[r]);
         }
         let points = &group.points[i * columns..][..columns];
         for (bar, point) in bars[i * columns..][..columns].iter_mut().zip(points) {
@@ -269,19 +321,22 @@ fn through_pairs<S: Simd>(
         }
         for j in 0..=i {
             let mut pull = group.squares(i, j, columns);
+            let mut ours = Passed::none(simd);
             for c in 0..SIDE {
                 // Invalid rows have neither α nor β.
                 let own = simd.sub_f32s(simd.mul_f32s(twice, beta[j][c]), alpha[j][c]);
                 for r in 0..SIDE {
                     let both = simd.mul_f32s(own, beta[i][r]);
                     let both = simd.negate_mul_add_e_f32s(beta[j][c], alpha[i][r], both);
-                    pull[c][r] = simd.mul_f32s(both, group.edge(pull[c][r]));
+                    pull[c][r] = ours.take(kernel, both, pull[c][r]);
                 }
             }
+            // A panel with itself holds every pair in both orders.
+            passed.add(if i == j { 0.5 } else { 1.0 }, ours);
             pull_apart(group, columns, (i, j), &pull, bars);
         }
     }
-    noise
+    (passed, noise)
 }
 
 /// What the pairs of two panels add to the gradients of their points.
@@ -304,7 +359,7 @@ fn pull_apart<S: Simd>(
                 theirs[c] = simd.mul_add_e_f32s(pull[c][r], delta, theirs[c]);
             }
         }
-        // A panel with itself holds every pair in both orders.
+        // As above: of a panel with itself one side is enough.
         if i != j {
             bars[j * columns + d] = theirs;
         }

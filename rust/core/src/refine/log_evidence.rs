@@ -8,7 +8,7 @@ use pulp::Arch;
 use rayon::prelude::*;
 
 use super::expect;
-use super::log_evidence_tile::{Part, Prior, Radii, Sums};
+use super::log_evidence_tile::{Part, Prior, Squares, Sums};
 use super::strip::{Column, SIDE, Strip, Tile, ZERO, factorise, subtract_product};
 use crate::{Error, Result};
 
@@ -37,10 +37,12 @@ pub struct EvidenceInput<'a> {
     pub y: &'a [f32],
     /// `[T, N]`; rows that are not above zero are left out.
     pub weight: &'a [f32],
-    /// `[T, D]`, natural logarithm, as are the next three.
+    /// `[T, D]`, natural logarithm, as are the next four.
     pub relevance: &'a [f32],
-    /// `[T]`.
+    /// `[T, 2]`, of the rough and the smooth part.
     pub signal: &'a [f32],
+    /// `[T]`, the smooth part's factor of the relevances.
+    pub stretch: &'a [f32],
     /// `[T]`.
     pub linear: &'a [f32],
     /// `[T]`.
@@ -54,8 +56,10 @@ pub struct EvidenceInput<'a> {
 pub struct EvidenceSlopes<'a> {
     /// `[T, D]`.
     pub relevance: &'a mut [f32],
-    /// `[T]`.
+    /// `[T, 2]`.
     pub signal: &'a mut [f32],
+    /// `[T]`.
+    pub stretch: &'a mut [f32],
     /// `[T]`.
     pub linear: &'a mut [f32],
     /// `[T]`.
@@ -75,18 +79,19 @@ pub fn log_evidence(
     check(sizes, input, value)?;
     let EvidenceSizes { tasks, columns, .. } = sizes;
     expect("log_evidence", "relevance slope", slopes.relevance.len(), &[tasks, columns])?;
+    expect("log_evidence", "signal slope", slopes.signal.len(), &[tasks, 2])?;
     for (name, slope) in
-        [("signal slope", &slopes.signal), ("linear slope", &slopes.linear), ("noise slope", &slopes.noise)]
+        [("stretch slope", &slopes.stretch), ("linear slope", &slopes.linear), ("noise slope", &slopes.noise)]
     {
         expect("log_evidence", name, slope.len(), &[tasks])?;
     }
     crate::parallel::run(|| {
         value
             .par_iter_mut()
-            .zip(slopes.relevance.par_chunks_mut(columns))
-            .zip(slopes.signal.par_iter_mut().zip(slopes.linear).zip(slopes.noise))
+            .zip(slopes.relevance.par_chunks_mut(columns).zip(slopes.signal.par_chunks_mut(2)))
+            .zip(slopes.stretch.par_iter_mut().zip(slopes.linear).zip(slopes.noise))
             .enumerate()
-            .for_each(|(task, ((value, relevance), ((signal, linear), noise)))| {
+            .for_each(|(task, ((value, (relevance, signal)), ((stretch, linear), noise)))| {
                 let process = Process::new(sizes, input, task);
                 let mut strips = process.covariance();
                 strips.extend(process.unit());
@@ -94,7 +99,10 @@ pub fn log_evidence(
                 let sums = process.sums(&strips);
                 *value = found;
                 let shared = f64::from(input.jitter) * sums.diagonal;
-                *signal = (sums.signal + shared * f64::from(process.signal)) as f32;
+                for (part, out) in signal.iter_mut().enumerate() {
+                    *out = (sums.signal[part] + shared * f64::from(process.signal[part])) as f32;
+                }
+                *stretch = sums.stretch as f32;
                 *linear = (sums.linear + shared * f64::from(process.mean_linear())) as f32;
                 *noise = (sums.diagonal * f64::from(process.noise)) as f32;
                 relevance.iter_mut().zip(sums.relevance).for_each(|(out, sum)| *out = sum as f32);
@@ -108,12 +116,13 @@ fn check(sizes: EvidenceSizes, input: EvidenceInput<'_>, value: &[f32]) -> Resul
     if columns == 0 || outputs == 0 {
         return Err(Error::Array(format!("log_evidence: D={columns}, O={outputs}; give D ≥ 1 and O ≥ 1")));
     }
-    let lengths: [(&str, usize, &[usize]); 8] = [
+    let lengths: [(&str, usize, &[usize]); 9] = [
         ("x", input.x.len(), &[tasks, rows, columns]),
         ("y", input.y.len(), &[tasks, rows, outputs]),
         ("weight", input.weight.len(), &[tasks, rows]),
         ("log_relevance", input.relevance.len(), &[tasks, columns]),
-        ("log_signal", input.signal.len(), &[tasks]),
+        ("log_signal", input.signal.len(), &[tasks, 2]),
+        ("log_stretch", input.stretch.len(), &[tasks]),
         ("log_linear", input.linear.len(), &[tasks]),
         ("log_noise", input.noise.len(), &[tasks]),
         ("value", value.len(), &[tasks]),
@@ -132,7 +141,8 @@ pub(super) struct Process {
     /// y', `[O / 32][N]`.
     y: Vec<Vec<Column>>,
     columns: usize,
-    pub(super) signal: f32,
+    pub(super) signal: [f32; 2],
+    pub(super) stretch: f32,
     pub(super) linear: f32,
     noise: f32,
     /// Noise and jitter.
@@ -168,9 +178,23 @@ impl Process {
         let scaled =
             x.iter().zip(roots.iter().cycle()).map(|(column, root)| column.map(|v| v * root)).collect();
         let power = (power / counted.len().max(1) as f64) as f32;
-        let [signal, linear, noise] = [input.signal, input.linear, input.noise].map(|log| log[task].exp());
-        let added = noise + input.jitter * (linear * (1.0 + power) + signal);
-        Self { rows: counted.len(), outputs, x, scaled, y, columns, signal, linear, noise, added, power }
+        let signal = [0, 1].map(|part| input.signal[2 * task + part].exp());
+        let [stretch, linear, noise] = [input.stretch, input.linear, input.noise].map(|log| log[task].exp());
+        let added = noise + input.jitter * (linear * (1.0 + power) + signal[0] + signal[1]);
+        Self {
+            rows: counted.len(),
+            outputs,
+            x,
+            scaled,
+            y,
+            columns,
+            signal,
+            stretch,
+            linear,
+            noise,
+            added,
+            power,
+        }
     }
 
     /// Mean prior variance of the linear part over the rows.
@@ -194,7 +218,7 @@ impl Process {
             .map(|i| {
                 let mut columns = Vec::with_capacity((i + 1) * SIDE);
                 for j in 0..=i {
-                    let (mut tile, products) = (self.radii(i, j), self.products(i, j));
+                    let (mut tile, products) = (self.squares(i, j), self.products(i, j));
                     self.add_parts(&mut tile, &products);
                     columns.extend(tile);
                 }
@@ -233,10 +257,10 @@ impl Process {
         (value as f32, below)
     }
 
-    /// Distances between the rows of two strips.
-    fn radii(&self, i: usize, j: usize) -> Tile {
+    /// Squared distances between the rows of two strips.
+    fn squares(&self, i: usize, j: usize) -> Tile {
         let (a, b) = (self.strip(&self.scaled, i), self.strip(&self.scaled, j));
-        Arch::new().dispatch(Radii { a, b })
+        Arch::new().dispatch(Squares { a, b })
     }
 
     /// −x·x' of the rows of two strips.
@@ -250,9 +274,9 @@ impl Process {
         &all[index * self.columns..][..self.columns]
     }
 
-    /// From distances and −x·x' to the prior covariance.
-    fn add_parts(&self, radii: &mut Tile, products: &Tile) {
-        Arch::new().dispatch(Prior { process: self, radii, products });
+    /// From squared distances and −x·x' to the prior covariance.
+    fn add_parts(&self, squares: &mut Tile, products: &Tile) {
+        Arch::new().dispatch(Prior { process: self, squares, products });
     }
 
     /// Sum G ∘ ∂A over all pairs of rows, from (L⁻¹y)' and L⁻ᵀ.
@@ -274,7 +298,7 @@ impl Process {
             })
             .collect();
         let share = -1.0 / self.outputs as f32;
-        let none = Sums { diagonal: 0.0, signal: 0.0, linear: 0.0, relevance: vec![0.0; self.columns] };
+        let none = Sums { relevance: vec![0.0; self.columns], ..Sums::default() };
         let pairs: Vec<(usize, usize)> = (0..tiles).flat_map(|i| (0..=i).map(move |j| (i, j))).collect();
         // In a fixed order, so that the number of threads cannot show.
         let parts: Vec<Sums> = pairs
@@ -291,7 +315,8 @@ impl Process {
             .collect();
         parts.iter().fold(none, |mut total, part| {
             total.diagonal += part.diagonal;
-            total.signal += part.signal;
+            (0..2).for_each(|which| total.signal[which] += part.signal[which]);
+            total.stretch += part.stretch;
             total.linear += part.linear;
             total.relevance.iter_mut().zip(&part.relevance).for_each(|(total, part)| *total += part);
             total
@@ -300,8 +325,8 @@ impl Process {
 
     /// The sums over one tile, where `slope` is 2G; beside the diagonal it stands for its mirror image too.
     fn part(&self, i: usize, j: usize, slope: &mut Tile) -> Sums {
-        let (radii, products) = (self.radii(i, j), self.products(i, j));
-        Arch::new().dispatch(Part { process: self, tile: (i, j), slope, radii, products })
+        let (squares, products) = (self.squares(i, j), self.products(i, j));
+        Arch::new().dispatch(Part { process: self, tile: (i, j), slope, squares, products })
     }
 }
 

@@ -9,20 +9,21 @@ use super::strip::{Column, SIDE, Tile, ZERO};
 use crate::math;
 
 /// The sums over all pairs of rows that make up the slopes.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(super) struct Sums {
     pub(super) diagonal: f64,
-    pub(super) signal: f64,
+    pub(super) signal: [f64; 2],
+    pub(super) stretch: f64,
     pub(super) linear: f64,
     pub(super) relevance: Vec<f64>,
 }
 
-pub(super) struct Radii<'a> {
+pub(super) struct Squares<'a> {
     pub(super) a: &'a [Column],
     pub(super) b: &'a [Column],
 }
 
-impl NullaryFnOnce for Radii<'_> {
+impl NullaryFnOnce for Squares<'_> {
     type Output = Tile;
 
     #[inline(always)]
@@ -35,16 +36,13 @@ impl NullaryFnOnce for Radii<'_> {
                 }
             }
         }
-        for sum in tile.as_flattened_mut() {
-            *sum = sum.sqrt();
-        }
         tile
     }
 }
 
 pub(super) struct Prior<'a> {
     pub(super) process: &'a Process,
-    pub(super) radii: &'a mut Tile,
+    pub(super) squares: &'a mut Tile,
     pub(super) products: &'a Tile,
 }
 
@@ -53,9 +51,11 @@ impl NullaryFnOnce for Prior<'_> {
 
     #[inline(always)]
     fn call(self) {
-        let Process { signal, linear, .. } = *self.process;
-        for (entry, product) in self.radii.as_flattened_mut().iter_mut().zip(self.products.as_flattened()) {
-            *entry = signal * math::exp(-*entry) + linear * (1.0 - product);
+        let Process { signal: [rough, smooth], stretch, linear, .. } = *self.process;
+        let decay = -0.5 * stretch;
+        for (entry, product) in self.squares.as_flattened_mut().iter_mut().zip(self.products.as_flattened()) {
+            let local = rough * math::exp(-entry.sqrt()) + smooth * math::exp(decay * *entry);
+            *entry = local + linear * (1.0 - product);
         }
     }
 }
@@ -64,7 +64,7 @@ pub(super) struct Part<'a> {
     pub(super) process: &'a Process,
     pub(super) tile: (usize, usize),
     pub(super) slope: &'a mut Tile,
-    pub(super) radii: Tile,
+    pub(super) squares: Tile,
     pub(super) products: Tile,
 }
 
@@ -73,17 +73,22 @@ impl NullaryFnOnce for Part<'_> {
 
     #[inline(always)]
     fn call(self) -> Sums {
-        let Self { process, tile: (i, j), slope, radii, products } = self;
+        let Self { process, tile: (i, j), slope, squares, products } = self;
+        let Process { signal, stretch, .. } = *process;
         let (a, b) = (process.strip(&process.scaled, i), process.strip(&process.scaled, j));
         let share = if i == j { 0.5 } else { 1.0 };
         let diagonal = if i == j { (0..SIDE).map(|k| f64::from(slope[k][k])).sum() } else { 0.0 };
-        let (mut local, mut linear) = ([0.0; SIDE], [0.0; SIDE]);
-        for ((slope, radii), products) in slope.iter_mut().zip(&radii).zip(&products) {
+        let [mut rough, mut smooth, mut bend, mut linear] = [[0.0; SIDE]; 4];
+        for ((slope, squares), products) in slope.iter_mut().zip(&squares).zip(&products) {
             for k in 0..SIDE {
                 linear[k] += slope[k] * (1.0 - products[k]);
-                let entry = slope[k] * math::exp(-radii[k]);
-                local[k] += entry;
-                slope[k] = if radii[k] > 0.0 { entry / radii[k] } else { 0.0 };
+                let radius = squares[k].sqrt();
+                let fall = signal[0] * slope[k] * math::exp(-radius);
+                let bell = signal[1] * slope[k] * math::exp(-0.5 * stretch * squares[k]);
+                rough[k] += fall;
+                smooth[k] += bell;
+                bend[k] += squares[k] * bell;
+                slope[k] = if radius > 0.0 { fall / radius } else { 0.0 } + stretch * bell;
             }
         }
         let mut relevance = vec![0.0; a.len()];
@@ -94,11 +99,12 @@ impl NullaryFnOnce for Part<'_> {
                     sums[k] += slope[k] * ((a[k] - b) * (a[k] - b));
                 }
             }
-            *out = -0.5 * share * f64::from(process.signal) * total(&sums);
+            *out = -0.5 * share * total(&sums);
         }
         Sums {
             diagonal: 0.5 * diagonal,
-            signal: share * f64::from(process.signal) * total(&local),
+            signal: [share * total(&rough), share * total(&smooth)],
+            stretch: -0.5 * share * f64::from(stretch) * total(&bend),
             linear: share * f64::from(process.linear) * total(&linear),
             relevance,
         }

@@ -10,6 +10,7 @@ mod curvature_update;
 mod elementwise;
 mod factors;
 mod group;
+mod kernel;
 mod learned_update;
 mod local_solve;
 mod local_solve_backward;
