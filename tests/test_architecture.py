@@ -30,8 +30,8 @@ DIRECTIONS = {
     "batch": ("batch", ""),
     "ops": ("ops", "core errors batch"),
     "numerics": (
-        "moments prior sample kernel basis latent objectives layout likelihoods gradients outer networks encoders"
-        " sequences",
+        "moments prior sample kernel foresight basis latent objectives layout likelihoods gradients outer networks"
+        " encoders sequences",
         "batch ops",
     ),
     "optim": ("optim", "errors data ops"),

@@ -145,14 +145,14 @@ def tables(seeds: int, sample: int, steps: int) -> Iterator[dict[str, object]]:
         if table.name not in f"{REGRESSION} {BINARY}".split():
             continue
         for seed in range(seeds):
-            (x, y), (query, truth) = _rows(table, seed)
+            (x, y), (query, truth) = rows(table, seed)
             for kind in PARTS:
                 kernel = fit(kind, x[None, :sample], y[None, :sample], steps)
                 error = (read(kernel, query, x, y) - truth).square().mean() / truth.var()
                 yield {"work": table.name, "rows": len(x), "seed": seed, "kernel": kind, "r2": 1 - float(error)}
 
 
-def _rows(table: Real, seed: int) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+def rows(table: Real, seed: int) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     frame = table.frame().sample(frac=1, random_state=seed)[:6000].reset_index(drop=True)
     if table.task == "c":
         kinds = sorted(frame[table.target].unique())

@@ -47,7 +47,8 @@ class Basis:
     @classmethod
     def of(cls, sample: Sample, kernel: Kernel, size: int) -> Basis:
         """The first S = ``size`` rows of a sample, whitened under the kernel."""
-        rows, there = sample.x[:, :size], sample.weight[:, :size] > 0
+        first = sample.first(size)
+        rows, there = first.x, first.weight > 0
         both = there[:, :, None] & there[:, None, :]
         unit = torch.eye(size, dtype=rows.dtype, device=rows.device)
         among = torch.where(both, kernel.correlation(rows, rows), 0.0)

@@ -63,6 +63,10 @@ class Kernel:
         """The tensors by name, as a `State` carries them."""
         return {f"kernel_{name}": getattr(self, name) for name in _NAMES}
 
+    def select(self, tasks: Tensor) -> Kernel:
+        """The kernels of some of the tasks, by a mask."""
+        return Kernel(*(tensor[tasks] for tensor in self.memory().values()))
+
     @property
     def variance(self) -> Tensor:
         """log variance of the whole local part, ``[T]``."""

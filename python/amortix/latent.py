@@ -10,8 +10,11 @@ from torch import Tensor
 
 from amortix.basis import Basis
 from amortix.batch import Batch
+from amortix.foresight import foresee
 from amortix.kernel import Kernel, fit
 from amortix.sample import Sample, due
+
+_EXPLAINED = 1024  # rows that the evidence is of, whose cost is their number cubed
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ class Latent:
         if ascent == 0 or not bool(refit.any()):
             return Latent(sample, self.kernel, self.basis), beyond, torch.zeros_like(refit)
         chosen = sample.select(refit)
-        found = fit(chosen.x, sides(chosen.y), chosen.weight, ascent=ascent)
+        found = _inferred(self.kernel.select(refit), chosen, sides, ascent)
         basis = self.basis.where(refit, Basis.of(chosen, found, self.basis.rows.shape[1]))
         return Latent(sample, self.kernel.where(refit, found), basis), beyond, refit
 
@@ -79,3 +82,16 @@ class Latent:
         """The latents of some of the tasks, by a mask."""
         memory = {name: tensor[tasks] for name, tensor in self.memory().items()}
         return Latent.from_memory(memory)
+
+
+def _inferred(kernel: Kernel, sample: Sample, sides: Callable[[Tensor], Tensor], ascent: int) -> Kernel:
+    """From the evidence of the first rows, and from then on moved to foretell all of them."""
+    few, many = sample.rows <= _EXPLAINED, sample.rows >= _EXPLAINED
+    if bool(few.any()):
+        first = sample.select(few).first(_EXPLAINED)
+        kernel = kernel.where(few, fit(first.x, sides(first.y), first.weight, ascent=ascent))
+    if bool(many.any()):
+        held = sample.select(many)
+        moved = foresee(kernel.select(many), held.x, sides(held.y), held.weight, ascent=ascent)
+        kernel = kernel.where(many, moved)
+    return kernel

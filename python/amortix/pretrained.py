@@ -83,7 +83,7 @@ def table_sizes(regime: str, task: Task, outputs: int) -> dict[str, int]:
         task: of the learner.
         outputs: O. A softmax head has S·O parameters and costs their square, so S shrinks with O.
     """
-    kernel = {"sample": 1024, "ascent": 20}
+    kernel = {"sample": 4096 if task == "regression" else 1024, "ascent": 20}
     if regime == "parametric":
         return {"sample": 1024} if task == "classification" else {}
     if regime == "explicit":

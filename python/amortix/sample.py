@@ -77,6 +77,10 @@ class Sample:
         """The same rows in a sample that takes no more: what a kernel is inferred from stays as it is."""
         return Sample(self.x, self.y, self.weight, torch.full_like(self.rows, self.capacity))
 
+    def first(self, rows: int) -> Sample:
+        """The sample of the first ``rows``, or of all where there are fewer."""
+        return Sample(self.x[:, :rows], self.y[:, :rows], self.weight[:, :rows], self.rows.clamp_max(rows))
+
     def select(self, tasks: Tensor) -> Sample:
         """The samples of some of the tasks, by a mask or indices."""
         return Sample(self.x[tasks], self.y[tasks], self.weight[tasks], self.rows[tasks])
