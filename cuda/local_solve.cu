@@ -1,22 +1,24 @@
 // local_solve: mean and latent variance at each query of a Gaussian process on the K rows that it retains.
 //
-//   k(a, b) = signal * exp(-sqrt(sum_D relevance * (a - b)^2)), A = k(rows, rows) + (noise + jitter * signal) * I
-//   mean = k' A^-1 residual, variance = max(signal - k' A^-1 k, 0), with k = k(query, rows)
+//   k(a, b) = signal0 * exp(-sqrt(s)) + signal1 * exp(-stretch * s / 2), s = sum_D relevance * (a - b)^2
+//   prior = signal0 + signal1, A = k(rows, rows) + (noise + jitter * prior) * I
+//   mean = k' A^-1 residual, variance = max(prior - k' A^-1 k, 0), with k = k(query, rows)
 //   Slots at distance +inf are empty and excluded.
 //
-//   query [T,M,D]  kept_x [T,M,K,D]  residual [T,M,K,O]  distance [T,M,K]  relevance [T,D]  signal [T]  noise [T]
+//   query [T,M,D]  kept_x [T,M,K,D]  residual [T,M,K,O]  distance [T,M,K]  relevance [T,D]  signal [T,2]  stretch [T]
+//   noise [T]
 //   mean [T,M,O]  variance [T,M]
 //   tasks T  queries M  slots K  columns D  outputs O
 //
 // Launch: any 1-D grid (blocks stride over the T*M queries), 1-D blocks of at most 512 threads, best one per row of
 //   the matrix (K+1+O), shared memory 4 * ((K+1)*(K+2)/2 + O*K + STAGE*(K+1) + K) bytes with STAGE = 8.
-// Reference: amortix.ops.local_solve, `definition`.
+// Reference: amortix.ops.local_solve, `definition`; Rasmussen and Williams (2006), algorithm 2.1, eq. 4.9 and 4.18.
 //
 // One block per query, one thread per row of the symmetric matrix
 //
-//        | A         k       residual |     n rows        eliminating the first n columns leaves, in column n,
-//        | k'        signal  0        |     1 row         signal - k' A^-1 k  and  -residual' A^-1 k:
-//        | residual' 0                |     O rows        the variance, and the mean with its sign turned.
+//        | A         k      residual |     n rows        eliminating the first n columns leaves, in column n,
+//        | k'        prior  0        |     1 row         prior - k' A^-1 k  and  -residual' A^-1 k:
+//        | residual' 0               |     O rows        the variance, and the mean with its sign turned.
 //
 // so one left-looking Cholesky factorisation solves everything. Rows up to the query's are packed as a triangle:
 // i*(i+1)/2 runs through all residues modulo 32 as i does, so threads reading column k of 32 rows hit 32 banks.
@@ -39,8 +41,8 @@ __device__ int list_occupied(const float* distance, int slots, int* slot_of) {
 
 extern "C" __global__ void __launch_bounds__(512)
 local_solve(const float* query, const float* kept_x, const float* residual, const float* distance,
-            const float* relevance, const float* signal, const float* noise, float* mean, float* variance,
-            int tasks, int queries, int slots, int columns, int outputs, float jitter) {
+            const float* relevance, const float* signal, const float* stretch, const float* noise,
+            float* mean, float* variance, int tasks, int queries, int slots, int columns, int outputs, float jitter) {
     extern __shared__ float shared[];
     float* matrix = shared;
     float* stage = matrix + (slots + 1) * (slots + 2) / 2 + outputs * slots;  // [STAGE][n+1] columns of rows and query
@@ -49,7 +51,8 @@ local_solve(const float* query, const float* kept_x, const float* residual, cons
     for (long long unit = blockIdx.x; unit < (long long)tasks * queries; unit += gridDim.x) {
         const long long task = unit / queries;
         const float* my_rows = kept_x + unit * slots * columns;
-        const float amplitude = signal[task], added = noise[task] + jitter * amplitude;
+        const float rough = signal[2 * task], smooth = signal[2 * task + 1], decay = -0.5f * stretch[task];
+        const float prior = rough + smooth, added = noise[task] + jitter * prior;
         const int n = list_occupied(distance + unit * slots, slots, slot_of);
         __syncthreads();
 
@@ -77,8 +80,8 @@ local_solve(const float* query, const float* kept_x, const float* residual, cons
         for (int i = threadIdx.x; i <= n + outputs; i += blockDim.x) {
             float* row = matrix + row_start(i, n);
             if (i <= n) {
-                for (int k = 0; k < i; ++k) row[k] = amplitude * expf(-sqrtf(row[k]));
-                row[i] = i < n ? amplitude + added : amplitude;
+                for (int k = 0; k < i; ++k) row[k] = rough * expf(-sqrtf(row[k])) + smooth * expf(decay * row[k]);
+                row[i] = i < n ? prior + added : prior;
             } else {
                 for (int k = 0; k < n; ++k) row[k] = residual[(unit * slots + slot_of[k]) * outputs + i - n - 1];
             }

@@ -1,19 +1,20 @@
 // log_evidence: log marginal likelihood of a Gaussian process on N rows, and its slopes in the kernel's logarithms.
 //
-//   A = linear * (1 + x x') + signal * exp(-r) + added * I, r = sqrt(sum_D relevance * (x - x')^2), signal = e^log_signal
-//   and so on, added = noise + jitter * mean prior variance; value = -(sum_O y' A^-1 y / O + ln det A + N ln 2 pi) / 2
+//   A = linear * (1 + x x') + signal0 * exp(-sqrt(s)) + signal1 * exp(-stretch * s / 2) + added * I,
+//   s = sum_D relevance * (x - x')^2, signal0 = e^log_signal0 and so on, added = noise + jitter * mean prior variance
+//   value = -(sum_O y' A^-1 y / O + ln det A + N ln 2 pi) / 2
 //   G = (sum_O a a' / O - A^-1) / 2 with a = A^-1 y; a slope is sum_ij G_ij dA_ij
 //   Rows whose weight is not above 0 are left out.
 //
-//   x [T,N,D]  y [T,N,O]  weight [T,N]  log_relevance [T,D]  log_signal, log_linear, log_noise [T]
-//   value [T]  relevance_slope [T,D]  signal_slope, linear_slope, noise_slope [T]
+//   x [T,N,D]  y [T,N,O]  weight [T,N]  log_relevance [T,D]  log_signal [T,2]  log_stretch, log_linear, log_noise [T]
+//   value [T]  relevance_slope [T,D]  signal_slope [T,2]  stretch_slope, linear_slope, noise_slope [T]
 //   tasks T  rows N  columns D  outputs O
 //
 // Launch: any 1-D grid (blocks stride over the tasks), 1-D blocks of 256 threads, N at most 256, shared memory
 //   4 * (N*(N+1)/2 + 2*O*N + 2*N + 256) bytes.
-// Reference: amortix.ops.log_evidence, `definition`.
+// Reference: amortix.ops.log_evidence, `definition`; Rasmussen and Williams (2006), eq. 2.30, 4.9, 4.18 and 5.9.
 //
-// One block per task. The lower triangle is packed by rows and becomes L, then L^-1, then A^-1, then G o dA/dr / r, each
+// One block per task. The lower triangle is packed by rows and becomes L, then L^-1, then A^-1, then -4 G o dA/ds, each
 // in the place of the one before.
 
 #define BLOCK 256
@@ -43,22 +44,25 @@ __device__ int list_counted(const float* weight, int rows, int* row_of) {
 
 __device__ float* row_at(float* matrix, int i) { return matrix + i * (i + 1) / 2; }
 
-__device__ float radius(const float* a, const float* b, const float* log_relevance, int columns) {
+// Unrolled further, this and the next cost registers that the sums below then lack.
+__device__ float square(const float* a, const float* b, const float* log_relevance, int columns) {
     float total = 0.0f;
+    #pragma unroll 2
     for (int d = 0; d < columns; ++d) total += fmaxf(expf(log_relevance[d]), 1e-30f) * (a[d] - b[d]) * (a[d] - b[d]);
-    return sqrtf(total);
+    return total;
 }
 
 __device__ float product(const float* a, const float* b, int columns) {
     float total = 0.0f;
+    #pragma unroll 2
     for (int d = 0; d < columns; ++d) total += a[d] * b[d];
     return total;
 }
 
 extern "C" __global__ void __launch_bounds__(256)
 log_evidence(const float* x, const float* y, const float* weight, const float* log_relevance, const float* log_signal,
-             const float* log_linear, const float* log_noise, float* value, float* relevance_slope,
-             float* signal_slope, float* linear_slope, float* noise_slope,
+             const float* log_stretch, const float* log_linear, const float* log_noise, float* value,
+             float* relevance_slope, float* signal_slope, float* stretch_slope, float* linear_slope, float* noise_slope,
              int tasks, int rows, int columns, int outputs, float jitter) {
     extern __shared__ float shared[];
     float* matrix = shared;                              // the triangle
@@ -73,19 +77,22 @@ log_evidence(const float* x, const float* y, const float* weight, const float* l
         const float* my_x = x + (long long)task * rows * columns;
         const float* my_y = y + (long long)task * rows * outputs;
         const float* scales = log_relevance + (long long)task * columns;
-        const float signal = expf(log_signal[task]), linear = expf(log_linear[task]), noise = expf(log_noise[task]);
+        const float rough = expf(log_signal[2 * task]), smooth = expf(log_signal[2 * task + 1]);
+        const float decay = -0.5f * expf(log_stretch[task]), linear = expf(log_linear[task]), noise = expf(log_noise[task]);
         const int n = list_counted(weight + (long long)task * rows, rows, row_of);
         __syncthreads();
 
         float own = 0.0f;
         if (t < n) own = product(my_x + row_of[t] * columns, my_x + row_of[t] * columns, columns);
         const float power = block_sum(partial, own) / (n > 0 ? n : 1);
-        const float added = noise + jitter * (linear * (1.0f + power) + signal);
+        const float added = noise + jitter * (linear * (1.0f + power) + rough + smooth);
         for (int e = t; e < n * n; e += BLOCK) {
             const int i = e / n, j = e % n;
             if (j > i) continue;
             const float *a = my_x + row_of[i] * columns, *b = my_x + row_of[j] * columns;
-            const float prior = linear * (1.0f + product(a, b, columns)) + signal * expf(-radius(a, b, scales, columns));
+            const float s = square(a, b, scales, columns);
+            const float local = rough * expf(-sqrtf(s)) + smooth * expf(decay * s);
+            const float prior = linear * (1.0f + product(a, b, columns)) + local;
             row_at(matrix, i)[j] = prior + (i == j ? added : 0.0f);
         }
         for (int e = t; e < n * outputs; e += BLOCK) {
@@ -145,7 +152,7 @@ log_evidence(const float* x, const float* y, const float* weight, const float* l
         __syncthreads();
 
         // 2 G, where an entry beside the diagonal stands for its mirror image too.
-        float diagonal = 0.0f, local = 0.0f, global = 0.0f;
+        float diagonal = 0.0f, falls = 0.0f, bells = 0.0f, bend = 0.0f, global = 0.0f;
         for (int e = t; e < n * n; e += BLOCK) {
             const int i = e / n, j = e % n;
             if (j > i) continue;
@@ -157,16 +164,23 @@ log_evidence(const float* x, const float* y, const float* weight, const float* l
                 slope *= 0.5f;
                 diagonal += slope;
             }
-            const float r = radius(a, b, scales, columns), part = slope * signal * expf(-r);
-            local += part;
+            const float s = square(a, b, scales, columns), r = sqrtf(s);
+            const float fall = slope * rough * expf(-r), bell = slope * smooth * expf(decay * s);
+            falls += fall;
+            bells += bell;
+            bend += s * bell;
             global += slope * linear * (1.0f + product(a, b, columns));
-            row_at(matrix, i)[j] = r > 0.0f ? part / r : 0.0f;
+            row_at(matrix, i)[j] = (r > 0.0f ? fall / r : 0.0f) - 2.0f * decay * bell;
         }
         diagonal = block_sum(partial, diagonal);
-        local = block_sum(partial, local);
+        falls = block_sum(partial, falls);
+        bells = block_sum(partial, bells);
+        bend = block_sum(partial, bend);
         global = block_sum(partial, global);
         if (t == 0) {
-            signal_slope[task] = local + jitter * signal * diagonal;
+            signal_slope[2 * task] = falls + jitter * rough * diagonal;
+            signal_slope[2 * task + 1] = bells + jitter * smooth * diagonal;
+            stretch_slope[task] = decay * bend;
             linear_slope[task] = global + jitter * linear * (1.0f + power) * diagonal;
             noise_slope[task] = noise * diagonal;
         }

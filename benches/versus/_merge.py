@@ -132,7 +132,10 @@ def log_evidence(quick: bool) -> list[Row]:
     for rows, columns in [(128, 8)] if quick else [(1024, 8), (1024, 20), (256, 16)]:
         generator = torch.Generator().manual_seed(0)
         x, y = (torch.randn(1, rows, width, generator=generator) for width in (columns, 1))
-        logs = [torch.full((1, columns), -math.log(columns)), *(torch.full(shape, -1.0) for shape in ((1, 2), 1, 1, 1))]
+        logs = [
+            torch.full((1, columns), -math.log(columns)),
+            *(torch.full(shape, -1.0) for shape in ((1, 2), (1,), (1,), (1,))),
+        ]
         leaves = [log.requires_grad_() for log in logs]
 
         def slopes(function, x=x, y=y, leaves=leaves):
