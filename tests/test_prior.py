@@ -44,7 +44,7 @@ def test_noise_is_the_residual_variance_per_degree_of_freedom():
 
 def test_the_untrained_prior_settles_where_the_evidence_is_highest():
     _, features, y, moments = problem(count=30)
-    prior = EvidencePrior(2, refinements=200)
+    prior = EvidencePrior((0.0, 0.0), refinements=200)
     found = prior(moments, GROUP)
 
     def evidence(log_damping: torch.Tensor) -> torch.Tensor:
@@ -67,7 +67,7 @@ def test_the_untrained_prior_settles_where_the_evidence_is_highest():
 def test_the_scale_of_the_target_does_not_matter(scale: float):
     _, features, y, moments = problem()
     torch.manual_seed(0)
-    prior = EvidencePrior(2)
+    prior = EvidencePrior((0.0, 0.0))
     torch.nn.init.normal_(prior.head[2].weight, std=0.1)  # as if trained
     ones = torch.ones(4, 40)
     with torch.no_grad():
@@ -90,7 +90,7 @@ def test_coincident_features_are_solved_all_the_same():
 def test_a_column_of_zeros_is_not_counted():
     _, features, y, _ = problem()
     torch.manual_seed(0)
-    prior = EvidencePrior(2)
+    prior = EvidencePrior((0.0, 0.0))
     torch.nn.init.normal_(prior.head[2].weight, std=0.3)  # as if trained
     ones = torch.ones(4, 40)
     wide = torch.cat([features, torch.zeros(4, 40, 3)], 2)

@@ -15,6 +15,7 @@ References:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import final
@@ -108,19 +109,21 @@ class EvidencePrior(nn.Module):
     """Infers one damping per group of parameters from the moments.
 
     Args:
-        groups: G, how many groups of parameters share a prior variance.
+        start: log λ of each of the G groups of parameters before any data; training moves it. A group that starts
+            heavily damped is let in by the evidence in a step or two where it is needed. Begun from below, one that
+            is not needed leaves by a slower and slower fixed point.
         refinements: how often λ is refined on each call.
         noise: a known variance of the targets' noise, or None to infer it from the residuals.
         width: hidden units of the network.
     """
 
-    def __init__(self, groups: int, *, refinements: int = 4, noise: float | None = None, width: int = 32):
+    def __init__(self, start: Sequence[float], *, refinements: int = 4, noise: float | None = None, width: int = 32):
         super().__init__()
         self.refinements = refinements
         self.noise = noise
-        self.start = nn.Parameter(torch.zeros(groups))
-        self.gain = nn.Parameter(torch.zeros(groups))
-        inputs = 6 + len(_HALF_LIVES) + groups
+        self.start = nn.Parameter(torch.tensor(start, dtype=torch.get_default_dtype()))
+        self.gain = nn.Parameter(torch.zeros(len(start)))
+        inputs = 6 + len(_HALF_LIVES) + len(start)
         self.embed = nn.Sequential(nn.Linear(inputs, width), nn.SiLU())
         hidden, last = nn.Linear(2 * width, width), nn.Linear(width, 1)
         # The untrained prior is the fixed-point iteration itself: the network starts silent.

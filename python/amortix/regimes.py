@@ -19,6 +19,10 @@ from amortix.predictors.linear import LinearPredictor
 from amortix.prior import EvidencePrior
 from amortix.refiners.retained import RetainedContext
 
+# Where log λ begins for bias, columns and basis: the basis is out until the evidence lets it in.
+_LINEAR = (0.0, 0.0)
+_KERNEL = (0.0, 0.0, 8.0)
+
 
 def parametric(task: Task = "regression", *, sample: int = 512) -> AbstractLearner:
     """Linear or softmax-linear f with a learned update of its parameters.
@@ -29,9 +33,9 @@ def parametric(task: Task = "regression", *, sample: int = 512) -> AbstractLearn
     """
     predictor = LinearPredictor()
     if task == "regression":
-        adapter = ConjugateAdapter(EvidencePrior(predictor.groups))
+        adapter = ConjugateAdapter(EvidencePrior(_LINEAR))
     else:
-        adapter = NewtonAdapter(EvidencePrior(predictor.groups, noise=1.0), sample=sample)
+        adapter = NewtonAdapter(EvidencePrior(_LINEAR, noise=1.0), sample=sample)
     return TaskStateLearner("parametric", task, adapter, predictor)
 
 
@@ -46,7 +50,7 @@ def explicit(task: Task = "regression", *, size: int = 128, sample: int = 128, a
         ascent: steps of that inference.
     """
     predictor = InducingPredictor(min(size, sample))
-    return TaskStateLearner("explicit", task, _adapter(task, predictor, sample, ascent), predictor)
+    return TaskStateLearner("explicit", task, _adapter(task, sample, ascent), predictor)
 
 
 def implicit(
@@ -63,11 +67,11 @@ def implicit(
     """
     predictor = InducingPredictor(min(size, sample))
     readout = Gaussian() if task == "regression" else Indicator()
-    refiner = RetainedContext(_adapter(task, predictor, sample, ascent), predictor, readout, rows=rows)
+    refiner = RetainedContext(_adapter(task, sample, ascent), predictor, readout, rows=rows)
     return QueryStateLearner(task, refiner)
 
 
-def _adapter(task: Task, predictor: InducingPredictor, sample: int, ascent: int) -> AbstractKernelAdapter:
+def _adapter(task: Task, sample: int, ascent: int) -> AbstractKernelAdapter:
     if task == "classification":
-        return NewtonAdapter(EvidencePrior(predictor.groups, noise=1.0), sample=sample, ascent=ascent)
-    return KernelAdapter(EvidencePrior(predictor.groups), sample=sample, ascent=ascent)
+        return NewtonAdapter(EvidencePrior(_KERNEL, noise=1.0), sample=sample, ascent=ascent)
+    return KernelAdapter(EvidencePrior(_KERNEL, refinements=6), sample=sample, ascent=ascent)
