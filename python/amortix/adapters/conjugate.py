@@ -21,7 +21,8 @@ import torch
 from torch import Tensor
 
 from amortix.batch import Batch, Prediction, State
-from amortix.contracts import AbstractAdapter, AbstractFeaturePredictor, AbstractKernelAdapter, Head
+from amortix.contracts import AbstractFeaturePredictor, AbstractKernelAdapter, AbstractMergingAdapter, Head
+from amortix.merging import merged_latent
 from amortix.moments import Moments, of_rows
 from amortix.prior import EvidencePrior
 from amortix.relevance import Latent
@@ -37,7 +38,7 @@ def _moments(state: State) -> Moments:
 
 
 @final
-class ConjugateAdapter(AbstractAdapter[AbstractFeaturePredictor]):
+class ConjugateAdapter(AbstractMergingAdapter[AbstractFeaturePredictor]):
     """Running moments and a conjugate head, for a predictor without a latent.
 
     Args:
@@ -61,6 +62,10 @@ class ConjugateAdapter(AbstractAdapter[AbstractFeaturePredictor]):
     def predict(self, state: State, x: Tensor, predictor: AbstractFeaturePredictor) -> Prediction:
         """Solve for the head and apply it."""
         return _read(self.prior, _moments(state), predictor.features(x), predictor.group(x.shape[2]))
+
+    def merge(self, state: State, other: State, predictor: AbstractFeaturePredictor) -> State:
+        """Merge the moments: exact up to rounding."""
+        return _state(_moments(state).merge(_moments(other)), state.age + other.age)
 
 
 @final
@@ -112,6 +117,11 @@ class KernelAdapter(AbstractKernelAdapter):
         """Solve for the head and apply it to the features under the task's latent."""
         features = predictor.features(x, Latent.from_memory(state.memory).kernel.relevance)
         return _read(self.prior, _moments(state), features, predictor.group(x.shape[2]))
+
+    def merge(self, state: State, other: State, predictor: AbstractFeaturePredictor) -> State:
+        """Merge the moments under the one kernel of both: exact up to rounding."""
+        latent = merged_latent(state, other)
+        return _state(_moments(state).merge(_moments(other)), state.age + other.age, **latent)
 
 
 def _sides(y: Tensor) -> Tensor:

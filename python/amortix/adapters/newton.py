@@ -27,6 +27,7 @@ from torch import Tensor
 
 from amortix.batch import Batch, Prediction, State
 from amortix.contracts import AbstractFeaturePredictor, AbstractKernelAdapter, Head
+from amortix.merging import merged_latent
 from amortix.moments import Moments
 from amortix.objectives import indicators
 from amortix.prior import EvidencePrior, solve
@@ -110,6 +111,22 @@ class NewtonAdapter(AbstractKernelAdapter):
         """Class probabilities at θ."""
         features = predictor.features(x, Latent.from_memory(state.memory).kernel.relevance)
         return Prediction(F.softmax(features @ state.value, dim=-1))
+
+    def merge(self, state: State, other: State, predictor: AbstractFeaturePredictor) -> State:
+        """Merge what is linearised, keep the rows of both samples, and refine θ from between both.
+
+        The samples, which every step linearises anew, count once where they are the same. Which state is merged first
+        matters no more than the last refinement moves θ.
+        """
+        tails = [Moments.from_memory(one.memory) for one in (state, other)]
+        memory = tails[0].merge(tails[1]).memory() | merged_latent(state, other)
+        memory["damping"] = (state.memory["damping"] + other.memory["damping"]) / 2
+        between = State((state.value + other.value) / 2, torch.zeros_like(state.age), memory)
+        # A step by no rows: as many refinements as at the first mini-batch.
+        x, y = memory["sample_x"][:, :1], memory["sample_y"][:, :1]
+        nothing = Batch(x, y, torch.zeros_like(y))
+        settled = self.step(between, nothing, predictor)
+        return State(settled.value, state.age + other.age, settled.memory)
 
 
 @dataclass(frozen=True)
