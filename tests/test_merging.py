@@ -166,7 +166,8 @@ def excess_of(learner: AbstractLearner, sampler: TaskSampler, tasks: int, first:
         return state
 
     begun = run(range(first))
-    parts = [run(range(first + i * each, first + (i + 1) * each), begun) for i in range(4)]
+    lent = None if learner.regime == "parametric" else begun
+    parts = [run(range(first + i * each, first + (i + 1) * each), lent) for i in range(4)]
     states = learner.merge(begun, *parts), run(range(first + 4 * each))
     classes = bool(sampler.classes)
     predictions = (learner.predict(state, None if learner.needs_queries else query_x) for state in states)
