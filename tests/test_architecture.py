@@ -48,7 +48,7 @@ DIRECTIONS = {
     ),
     "checkpoint": ("checkpoint", "errors learner regimes"),
     "conformance": ("testing", "batch learner"),
-    "meta": ("training evaluation oracles preview", "errors data batch numerics learner checkpoint"),
+    "meta": ("training evaluation uncertainty oracles preview", "errors data batch numerics learner checkpoint"),
     "loader": ("loader", "errors data"),
     "tabular": ("units metrics stacking baselines", "errors data"),
     "files": ("saving datasets", "core errors data"),

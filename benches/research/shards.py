@@ -4,8 +4,8 @@
 
 A state sees the first four mini-batches of 32 rows; four shards see EACH mini-batches apiece, with its kernel and its
 sample where the regime infers a kernel, or where the name says so; all five are merged. One stream sees the same rows.
-``ratio`` is of mean excess risks, ``low`` to ``high`` its 95 % interval by 2,000 bootstrap draws of the tasks, each with
-both of its errors. Tasks have a seed that no training used.
+``ratio`` is of mean excess risks, ``low`` to ``high`` its 95 % interval by 2,000 bootstrap draws of the tasks, each
+with both of its errors. Tasks have a seed that no training used.
 """
 
 from __future__ import annotations

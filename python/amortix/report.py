@@ -84,6 +84,14 @@ def rows_grid(rows: Sequence[Mapping[str, Any]], *, title: str) -> Grid:
     return grid
 
 
+def evaluation_grids(rows: Sequence[Mapping[str, Any]], *, title: str) -> Iterator[Grid]:
+    """What `amortix.evaluation.evaluate` returns: one table of errors, one of uncertainty."""
+    sure = ("log_score", "coverage_", "calibration_", "oracle_")
+    parts = [[name for name in rows[0] if name.startswith(sure) is uncertain] for uncertain in (False, True)]
+    for names, what in zip((parts[0], ["step", *parts[1]]), ("excess risk", "uncertainty"), strict=True):
+        yield rows_grid([{name: row[name] for name in names} for row in rows], title=f"{title}: {what}")
+
+
 def learners_grid(cards: Sequence[Mapping[str, Any]]) -> Grid:
     """The bundled learners with what their cards tell: size, training, excess risk over the oracle's, limits."""
     grid = Grid(title="bundled learners", title_justify="left", box=SIMPLE_HEAD, caption_justify="left")

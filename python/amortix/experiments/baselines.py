@@ -193,7 +193,7 @@ def _map(tasks: _Tasks) -> Contestant:
         return SoftmaxOracle(ones, tasks.outputs)
     if tasks.work.family["family"] == "gp":
         return GpOracle("rbf", ones, ones, 0.3 * ones)
-    return RidgeOracle(ones, _with_bias)
+    return RidgeOracle(ones, ones, _with_bias)
 
 
 def _with_bias(x: Tensor) -> Tensor:
