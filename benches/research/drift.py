@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from amortix import load
-from amortix.adapters.forgetting import ForgettingAdapter
+from amortix.adapters.forgetting import SPANS, ForgettingAdapter
 from amortix.batch import Batch
 from amortix.learner import AbstractLearner, TaskStateLearner
 
@@ -122,12 +122,12 @@ def _learners() -> dict[str, AbstractLearner]:
     plain = load("parametric-regression")
     assert isinstance(plain, TaskStateLearner)
 
-    def made(*spans: tuple[float, ...]) -> AbstractLearner:
-        adapter = ForgettingAdapter(plain.adapter, *spans)
+    def made(spans: tuple[float, ...] = SPANS, **settings: float) -> AbstractLearner:
+        adapter = ForgettingAdapter(plain.adapter, spans, **settings)
         return TaskStateLearner("parametric", "regression", adapter, plain.predictor)
 
     fixed = {f"span {span:.0f}": made((span,)) for span in (2048.0, 512.0, 128.0, 32.0)}
-    return {"never forgets": plain, "bank": made(), **fixed}
+    return {"never forgets": plain, "bank": made(), "bank, equal prior": made(doubt=0.0), **fixed}
 
 
 def main() -> None:
