@@ -42,8 +42,10 @@ _RATES = (0.01, 0.03, 0.1, 0.3)
 
 @dataclass(frozen=True)
 class _Work:
-    """A family, the regimes that are asked about it, of which the first gives everyone's time, and the Markov forms; the
-    hidden units of what SGD and Adam fit, and for how many steps Adam does."""
+    """A family and who is asked about it; the first of the regimes gives everyone's time.
+
+    ``hidden`` are units of what SGD and Adam fit, ``lengths`` the steps of Adam.
+    """
 
     family: dict[str, Any]
     batch: int
