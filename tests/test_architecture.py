@@ -30,15 +30,15 @@ DIRECTIONS = {
     "batch": ("batch", ""),
     "ops": ("ops", "core errors batch"),
     "numerics": (
-        "moments prior sample kernel foresight basis latent objectives layout likelihoods gradients outer networks"
-        " encoders sequences",
-        "batch ops",
+        "moments prior sample kernel foresight basis latent merging objectives layout likelihoods gradients outer"
+        " networks encoders sequences",
+        "batch ops errors",
     ),
     "optim": ("optim", "errors data ops"),
     "contracts": ("contracts", "batch numerics"),
     "adapters": ("adapters", "batch ops numerics contracts"),
     "predictors": ("predictors", "batch ops numerics contracts"),
-    "refiners": ("refiners", "batch ops numerics contracts"),
+    "refiners": ("refiners", "batch ops numerics contracts errors"),
     "updates": ("updates starts", "batch numerics contracts"),
     "learner": ("learner", "batch numerics contracts errors"),
     "language": ("language", "core errors data batch numerics contracts files"),
@@ -48,7 +48,7 @@ DIRECTIONS = {
     ),
     "checkpoint": ("checkpoint", "errors learner regimes"),
     "conformance": ("testing", "batch learner"),
-    "meta": ("training evaluation oracles preview", "errors data batch numerics learner checkpoint"),
+    "meta": ("training evaluation uncertainty oracles preview", "errors data batch numerics learner checkpoint"),
     "loader": ("loader", "errors data"),
     "tabular": ("units metrics stacking baselines", "errors data"),
     "files": ("saving datasets", "core errors data"),
@@ -58,7 +58,7 @@ DIRECTIONS = {
     ),
     "experiments": (
         "experiments",
-        "errors data batch learner checkpoint meta tabular files adaptation language regimes",
+        "errors data batch numerics learner checkpoint meta tabular files adaptation language regimes",
     ),
     "output": ("report plot task_plot views", "errors data tabular files adaptation"),
     "program": ("cli commands options demo __main__", "core errors data checkpoint meta files adaptation output"),

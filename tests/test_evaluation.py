@@ -72,7 +72,9 @@ def test_a_family_without_an_oracle_reports_no_ratio():
 def test_rows_have_the_promised_fields():
     rows = evaluate(regimes.parametric(), TaskSampler(Linear(), seed=1), steps=[3, 1, 3], tasks=4, batch=8)
     assert [(r["step"], r["rows"]) for r in rows] == [(1, 8), (3, 24)]
-    expected = {"regime", "family", "step", "rows", "excess", "low", "high", "oracle", "ratio"}
+    sure = {"log_score", "coverage_50", "coverage_80", "coverage_95"}
+    expected = {"regime", "family", "step", "rows", "excess", "low", "high", "oracle", "ratio", *sure}
+    expected |= {f"oracle_{name}" for name in sure}
     assert all(set(row) == expected for row in rows)
 
 

@@ -5,7 +5,8 @@ import itertools
 import torch
 
 from amortix.batch import Batch
-from amortix.relevance import Latent, fit
+from amortix.kernel import fit
+from amortix.latent import Latent
 from amortix.sample import Sample, due
 
 
@@ -47,7 +48,7 @@ def test_the_relevant_column_is_found():
     kernel = fit(x, y, torch.ones(2, 200), ascent=30)
     others = kernel.relevance[:, 1:].amax(1)
     assert bool((kernel.relevance[:, 0] > others + 2).all())
-    assert bool((kernel.noise < kernel.signal).all())
+    assert bool((kernel.noise < kernel.variance).all())
 
 
 def test_rows_of_weight_zero_do_not_count():
@@ -61,7 +62,7 @@ def test_rows_of_weight_zero_do_not_count():
 
 def test_a_kernel_stays_once_its_sample_is_full():
     generator = torch.Generator().manual_seed(0)
-    latent, kernels = Latent.begin(1, 48, 2), []
+    latent, kernels = Latent.begin(1, 48, 2, 8), []
     for _ in range(6):
         x = torch.randn(1, 16, 2, generator=generator)
         latent, _, _ = latent.extend(Batch(x, x[..., 0]), lambda y: y.unsqueeze(2), 3)

@@ -44,6 +44,9 @@ def test_the_suite_catches_a_learner_that_writes_into_its_state():
         def predict(self, state, x=None):
             return self.inner.predict(state, x)
 
+        def merge(self, state, *others):
+            return self.inner.merge(state, *others)
+
     with pytest.raises(AssertionError, match="written into"):
         check_learner(Careless("parametric", "regression"))
 

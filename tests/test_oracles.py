@@ -36,19 +36,25 @@ def test_the_gp_oracle_conditions_the_joint_normal():
     sampler = TaskSampler(GP, seed=1)
     best, x, y = seen(sampler)
     query, *_ = sampler.query(IDS, 5)
-    found = best.predict(torch.from_numpy(query)).mean.numpy()
+    prediction = best.predict(torch.from_numpy(query))
+    assert prediction.variance is not None
+    found, variance = prediction.mean.numpy(), prediction.variance.numpy()
     parameters, noise = sampler.parameters(IDS).astype(np.float64), sampler.noise(IDS).astype(np.float64)
     for task, (length, amplitude) in enumerate(parameters):
         between = amplitude**2 * matern32(query[task].astype(np.float64), x[task], length)
         covariance = amplitude**2 * matern32(x[task], x[task], length) + noise[task] ** 2 * np.eye(40)
         np.testing.assert_allclose(found[task, :, 0], between @ np.linalg.solve(covariance, y[task]), atol=1e-5)
+        left = amplitude**2 - np.einsum("mn,nm->m", between, np.linalg.solve(covariance, between.T))
+        np.testing.assert_allclose(variance[task, :, 0], left + noise[task] ** 2, rtol=1e-5)
 
 
 def test_the_linear_oracle_knows_the_scale_of_each_task():
     sampler = TaskSampler(Linear(dim=(2, 4), noise=(0.1, 1.0), weight_scale=(0.3, 3.0)), seed=1)
     best, x, y = seen(sampler, steps=1, batch=3)
     query, *_ = sampler.query(IDS, 5)
-    found = best.predict(torch.from_numpy(query)).mean.numpy()
+    prediction = best.predict(torch.from_numpy(query))
+    assert prediction.variance is not None
+    found, variance = prediction.mean.numpy(), prediction.variance.numpy()
     scales, noise = sampler.parameters(IDS)[:, 0].astype(np.float64), sampler.noise(IDS).astype(np.float64)
     assert scales.max() / scales.min() > 2
     for task, (scale, sigma) in enumerate(zip(scales, noise, strict=True)):
@@ -56,6 +62,9 @@ def test_the_linear_oracle_knows_the_scale_of_each_task():
         covariance = scale**2 * seen_x @ seen_x.T + sigma**2 * np.eye(3)
         wanted = scale**2 * asked @ seen_x.T @ np.linalg.solve(covariance, y[task])
         np.testing.assert_allclose(found[task, :, 0], wanted, atol=1e-5)
+        between = scale**2 * asked @ seen_x.T
+        left = scale**2 * (asked**2).sum(1) - np.einsum("mn,nm->m", between, np.linalg.solve(covariance, between.T))
+        np.testing.assert_allclose(variance[task, :, 0], left + sigma**2, rtol=1e-4)
 
 
 @pytest.mark.parametrize("kernel", ["rbf", "matern12", "matern32", "matern52"])

@@ -75,3 +75,6 @@ class InWords(AbstractLearner):
 
     def predict(self, state, x=None):
         return self.inner.predict(state, None if x is None else words(x))
+
+    def merge(self, state, *others):
+        return self.inner.merge(state, *others)

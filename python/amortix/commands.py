@@ -196,7 +196,8 @@ def evaluate(
         for row in rows:
             print(report.json_line(row))
     else:
-        Console().print(report.rows_grid(rows, title=f"{chosen.regime} on {family['family']}, {tasks:,} tasks"))
+        for grid in report.evaluation_grids(rows, title=f"{chosen.regime} on {family['family']}, {tasks:,} tasks"):
+            Console().print(grid)
 
 
 def train(recipe: str, out: Path, *, resume: bool, seconds: float | None, json: bool) -> bool:

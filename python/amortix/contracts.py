@@ -112,6 +112,18 @@ class AbstractAdapter(nn.Module, abc.ABC, Generic[F]):
         """Read the state at queries ``[T, M, D]``."""
 
 
+class AbstractMergingAdapter(AbstractAdapter[F], abc.ABC):
+    """An adapter whose states of disjoint rows merge into the state of them all."""
+
+    @abc.abstractmethod
+    def merge(self, state: State, other: State, predictor: F) -> State:
+        """The state of both states' rows; which of them comes first does not matter, up to rounding.
+
+        Raises:
+            LearnerError: what the states have inferred of their tasks' kernels differs.
+        """
+
+
 class AbstractStart(nn.Module, abc.ABC):
     """θ⁽⁰⁾ of every task."""
 
@@ -153,7 +165,7 @@ class Head:
     log_damping: Tensor
 
 
-class AbstractKernelAdapter(AbstractAdapter[AbstractFeaturePredictor], abc.ABC):
+class AbstractKernelAdapter(AbstractMergingAdapter[AbstractFeaturePredictor], abc.ABC):
     """An adapter whose state holds a kernel (`amortix.latent.Latent`) beside its head."""
 
     @abc.abstractmethod
@@ -175,3 +187,15 @@ class AbstractRefiner(nn.Module, abc.ABC):
     @abc.abstractmethod
     def predict(self, state: State) -> Prediction:
         """The prediction at the state's queries."""
+
+
+class AbstractMergingRefiner(AbstractRefiner, abc.ABC):
+    """A refiner whose states of the same queries and disjoint rows merge into the state of all the rows."""
+
+    @abc.abstractmethod
+    def merge(self, state: State, other: State) -> State:
+        """The state of both states' rows.
+
+        Raises:
+            LearnerError: the states' queries or kernels differ.
+        """

@@ -1,4 +1,4 @@
-"""Excess risk against rows: a learner on a task family, beside the family's oracle on all the same rows."""
+"""Excess risk and uncertainty by rows: a learner on a task family, beside the family's oracle on all the same rows."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from amortix.errors import ConfigError
 from amortix.learner import AbstractLearner
 from amortix.objectives import excess
 from amortix.oracles import oracle
+from amortix.uncertainty import measures, summary
 
 _CHUNK = 64  # tasks at a time: bounds memory; tasks do not see each other
 
@@ -43,7 +44,9 @@ def evaluate(
     Returns:
         One row per step: ``regime``, ``family``, ``step``, ``rows``, ``excess`` (mean over tasks; squared error, or
         Kullback-Leibler divergence in nats), its 95 % interval ``low`` .. ``high``, the ``oracle``'s excess on the
-        same rows and the ``ratio`` of the two (None where the family has no oracle).
+        same rows and the ``ratio`` of the two; then what `amortix.uncertainty.summary` says of noisy targets at the
+        queries, ``log_score`` and either ``coverage_50`` and so on or ``calibration_error``, and the same of the oracle
+        with ``oracle_`` before each. What is the oracle's is None where the family has none.
 
     Raises:
         ConfigError: the family's objective is not the learner's, or a size is not positive.
@@ -61,8 +64,14 @@ def evaluate(
         chunks.append(_run(learner, sampler, ids, wanted, batch, points))
         if progress:
             progress(int(ids[-1]) + 1, tasks)
-    risks = np.concatenate(chunks, axis=2)
-    return [_row(learner, sampler, k, k * batch, *risks[:, i]) for i, k in enumerate(wanted)]
+    return [
+        {"regime": learner.regime, "family": sampler.family.name, "step": k, "rows": k * batch}
+        | _summary(*(_joined([chunk[k][side] for chunk in chunks]) for side in (0, 1)))
+        for k in wanted
+    ]
+
+
+_Measured = dict[str, np.ndarray]  # of each task, [T, ...] by name
 
 
 @torch.no_grad()
@@ -73,45 +82,43 @@ def _run(
     steps: Sequence[int],
     batch: int,
     points: int,
-) -> np.ndarray:
-    """Mean excess over each task's queries: ``[2, steps, T]``, the learner's and the oracle's (NaN without one)."""
-    query_x, _, signal = map(own, sampler.query(ids, points))
+) -> dict[int, tuple[_Measured, _Measured]]:
+    """By step, what the learner's predictions at each task's queries are worth, and the oracle's; {} without one."""
+    query_x, query_y, signal = map(own, sampler.query(ids, points))
     state = learner.init(len(ids), sampler.features, sampler.outputs, query_x if learner.needs_queries else None)
-    best = oracle(sampler, ids)
-    risks = np.full((2, len(steps), len(ids)), np.nan)
+    best, found = oracle(sampler, ids), {}
+
+    def judge(prediction: Prediction) -> _Measured:
+        risk = excess(prediction, signal, classes=bool(sampler.classes)).mean(1)
+        return {"excess": risk.double().numpy()} | measures(prediction, query_y)
+
     for step in range(1, steps[-1] + 1):
-        batches = map(own, sampler.context(ids, np.full(len(ids), step - 1), batch))
-        context = Batch(*batches)
+        context = Batch(*map(own, sampler.context(ids, np.full(len(ids), step - 1), batch)))
         state = learner.step(state, context)
         if best:
             best.see(context)
         if step in steps:
-            at = steps.index(step)
             prediction = learner.predict(state, None if learner.needs_queries else query_x)
-            risks[0, at] = _risk(prediction, signal, sampler)
-            if best:
-                risks[1, at] = _risk(best.predict(query_x), signal, sampler)
-    return risks
+            found[step] = judge(prediction), judge(best.predict(query_x)) if best else {}
+    return found
 
 
-def _risk(prediction: Prediction, signal: torch.Tensor, sampler: Sampler) -> np.ndarray:
-    return excess(prediction, signal, classes=bool(sampler.classes)).mean(1).double().numpy()
+def _joined(parts: Sequence[_Measured]) -> _Measured:
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _row(
-    learner: AbstractLearner, sampler: Sampler, step: int, rows: int, own: np.ndarray, best: np.ndarray
-) -> dict[str, Any]:
-    mean, known = float(own.mean()), not np.isnan(best).any()
-    error = 1.96 * float(own.std(ddof=1)) / math.sqrt(len(own)) if len(own) > 1 else math.inf
-    reference = float(best.mean()) if known else None
+def _summary(learner: _Measured, best: _Measured) -> dict[str, Any]:
+    excess, own = learner.pop("excess"), summary(learner)
+    error = 1.96 * float(excess.std(ddof=1)) / math.sqrt(len(excess)) if len(excess) > 1 else math.inf
+    mean, reference = float(excess.mean()), float(best.pop("excess").mean()) if best else math.nan
+    known = math.isfinite(reference)  # a process's oracle has its limit of rows
+    theirs = summary(best) if known else dict.fromkeys(own)
     return {
-        "regime": learner.regime,
-        "family": sampler.family.name,
-        "step": step,
-        "rows": rows,
         "excess": mean,
         "low": mean - error,
         "high": mean + error,
-        "oracle": reference,
-        "ratio": mean / reference if reference else None,
+        "oracle": reference if known else None,
+        "ratio": mean / reference if known and reference else None,
+        **own,
+        **{f"oracle_{name}": value for name, value in theirs.items()},
     }

@@ -8,13 +8,23 @@ that the task has taught.
 from __future__ import annotations
 
 import abc
+from functools import reduce
 from typing import Generic, Literal, final
 
 from torch import Tensor, nn
 
 from amortix.batch import Batch, Prediction, State
-from amortix.contracts import MAX_FEATURES, MAX_OUTPUTS, AbstractAdapter, AbstractRefiner, F
+from amortix.contracts import (
+    MAX_FEATURES,
+    MAX_OUTPUTS,
+    AbstractAdapter,
+    AbstractMergingAdapter,
+    AbstractMergingRefiner,
+    AbstractRefiner,
+    F,
+)
 from amortix.errors import LearnerError
+from amortix.merging import lend
 from amortix.outer import AbstractOuterLoss, RelativeExcess
 
 Task = Literal["regression", "classification"]
@@ -67,7 +77,8 @@ class AbstractLearner(nn.Module, abc.ABC):
             features: D.
             outputs: O, 1 for regression, the number of classes otherwise.
             query_x: ``[T, M, D]``; required where `needs_queries`, refused elsewhere.
-            like: for new queries of a known task, a fitted state whose kernel and sample they share.
+            like: a fitted state of the same tasks, whose kernel and sample the new state shares: for new queries of a
+                known task, and for shards that `merge` is to join.
 
         Raises:
             LearnerError: more features or outputs than the learner takes, or queries missing or in excess.
@@ -83,6 +94,17 @@ class AbstractLearner(nn.Module, abc.ABC):
 
         Raises:
             LearnerError: ``x`` missing for a task state, or given to a query state.
+        """
+
+    @abc.abstractmethod
+    def merge(self, state: State, *others: State) -> State:
+        """The state of the rows of all the states, which have seen disjoint rows of the same tasks.
+
+        Where a kernel is inferred, shards begin by ``init(like=first)``, with a state that has seen the first rows, and
+        are merged with it: the first rows count once. After merging no kernel is inferred anew.
+
+        Raises:
+            LearnerError: the learner's states do not merge, or these have kernels or queries apart.
         """
 
     def _check(self, features: int, outputs: int) -> None:
@@ -123,11 +145,12 @@ class TaskStateLearner(AbstractLearner, Generic[F]):
         query_x: Tensor | None = None,
         like: State | None = None,
     ) -> State:
-        """See `AbstractLearner.init`; a task state takes neither queries nor a likeness."""
+        """See `AbstractLearner.init`; a task state takes no queries."""
         self._check(features, outputs)
-        if query_x is not None or like is not None:
+        if query_x is not None:
             raise LearnerError(f"the {self.regime} learner's state knows no queries: give them to predict")
-        return self.adapter.init(tasks, features, outputs, self.predictor)
+        fresh = self.adapter.init(tasks, features, outputs, self.predictor)
+        return fresh if like is None else lend(like, fresh)
 
     def step(self, state: State, batch: Batch) -> State:
         """See `AbstractLearner.step`."""
@@ -138,6 +161,13 @@ class TaskStateLearner(AbstractLearner, Generic[F]):
         if x is None:
             raise LearnerError(f"the {self.regime} learner needs the points to predict: predict(state, x)")
         return self.adapter.predict(state, x, self.predictor)
+
+    def merge(self, state: State, *others: State) -> State:
+        """See `AbstractLearner.merge`."""
+        adapter = self.adapter
+        if not isinstance(adapter, AbstractMergingAdapter):
+            raise LearnerError(f"states of {type(adapter).__name__} do not merge: adapt to one stream")
+        return reduce(lambda one, other: adapter.merge(one, other, self.predictor), others, state)
 
 
 @final
@@ -183,3 +213,10 @@ class QueryStateLearner(AbstractLearner):
         if x is not None:
             raise LearnerError("an implicit state predicts its own queries: predict(state); for others, init with them")
         return self.refiner.predict(state)
+
+    def merge(self, state: State, *others: State) -> State:
+        """See `AbstractLearner.merge`."""
+        refiner = self.refiner
+        if not isinstance(refiner, AbstractMergingRefiner):
+            raise LearnerError(f"states of {type(refiner).__name__} do not merge: adapt to one stream")
+        return reduce(refiner.merge, others, state)

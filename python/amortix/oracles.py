@@ -23,7 +23,7 @@ from amortix.data import Gmm, Gp, Linear, Logistic, Sampler, Sinusoid, TaskSampl
 
 _NEWTON_STEPS = 25
 _MOST_ROWS = 8192  # of a Gaussian process: half a gigabyte of covariances
-_JITTER = 1e-9  # share of the variance that keeps noise-free covariances positive
+_JITTER = 1e-9  # share of the variance that keeps noise-free covariances, and what is predicted of them, positive
 
 #: Covariance of unit variance by the distance in length scales.
 _KERNELS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -52,11 +52,12 @@ class RidgeOracle(AbstractOracle):
 
     Args:
         damping: noise variance over prior variance, ``[T]``.
+        noise: standard deviation, ``[T]``.
         features: from ``[T, B, D]`` to ``[T, B, Q]``.
     """
 
-    def __init__(self, damping: Tensor, features):
-        self.damping, self.features = damping.double(), features
+    def __init__(self, damping: Tensor, noise: Tensor, features: Callable[[Tensor], Tensor]):
+        self.damping, self.noise, self.features = damping.double(), noise.double(), features
         self.second: Tensor | None = None
         self.cross: Tensor | None = None
 
@@ -68,11 +69,16 @@ class RidgeOracle(AbstractOracle):
         self.cross = cross if self.cross is None else self.cross + cross
 
     def predict(self, x: Tensor) -> Prediction:
-        """The posterior mean."""
+        """The posterior predictive."""
         assert self.second is not None, "an oracle predicts after it has seen a batch"
         assert self.cross is not None
-        damped = self.second + torch.diag_embed(self.damping[:, None].expand(-1, self.second.shape[1]))
-        return Prediction((self.features(x.double()) @ torch.linalg.solve(damped, self.cross)).float())
+        factor = torch.linalg.cholesky(
+            self.second + torch.diag_embed(self.damping[:, None].expand_as(self.cross[..., 0]))
+        )
+        phi = self.features(x.double())
+        leverage = torch.linalg.solve_triangular(factor, phi.mT, upper=False).square().sum(1)
+        variance = self.noise.square().clamp_min(_JITTER)[:, None] * (1 + leverage)
+        return Prediction((phi @ torch.cholesky_solve(self.cross, factor)).float(), variance.unsqueeze(2).float())
 
 
 @final
@@ -150,20 +156,25 @@ class GpOracle(AbstractOracle):
         self.batches.append(batch)
 
     def predict(self, x: Tensor) -> Prediction:
-        """The posterior mean."""
+        """The posterior predictive."""
         if sum(b.x.shape[1] for b in self.batches) > _MOST_ROWS:
-            return Prediction(torch.full((*x.shape[:2], 1), math.nan))
+            unknown = torch.full((*x.shape[:2], 1), math.nan)
+            return Prediction(unknown, unknown)
         seen, y = (torch.cat(parts, 1).double() for parts in zip(*((b.x, b.y) for b in self.batches), strict=True))
         # One task at a time: the covariances of all would not fit in memory.
-        means = [self._mean(task, seen[task], y[task], x[task].double()) for task in range(len(x))]
-        return Prediction(torch.stack(means).float())
+        each = [self._one(task, seen[task], y[task], x[task].double()) for task in range(len(x))]
+        mean, variance = (torch.stack(parts).float() for parts in zip(*each, strict=True))
+        return Prediction(mean, variance)
 
-    def _mean(self, task: int, seen: Tensor, y: Tensor, x: Tensor) -> Tensor:
+    def _one(self, task: int, seen: Tensor, y: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         ratio = (self.noise[task] / self.amplitude[task]).square() + _JITTER
         covariance = self._correlation(task, seen, seen)
         covariance.diagonal().add_(ratio)
-        weights = torch.cholesky_solve(y.unsqueeze(1), torch.linalg.cholesky(covariance))
-        return self._correlation(task, x, seen) @ weights
+        factor, across = torch.linalg.cholesky(covariance), self._correlation(task, seen, x)
+        half = torch.linalg.solve_triangular(factor, torch.cat([across, y.unsqueeze(1)], 1), upper=False)
+        known = half[:, :-1]
+        variance = self.amplitude[task].square() * (1 - known.square().sum(0) + ratio)
+        return known.mT @ half[:, -1:], variance.unsqueeze(1)
 
     def _correlation(self, task: int, a: Tensor, b: Tensor) -> Tensor:
         # Differences are squared one by one: expanding the square would lose the distances of near rows.
@@ -220,9 +231,9 @@ def oracle(sampler: Sampler, tasks: np.ndarray) -> AbstractOracle | None:
     noise = torch.from_numpy(sampler.noise(tasks)) if not sampler.classes else None
     if isinstance(family, Linear) and noise is not None:
         scale = torch.from_numpy(sampler.parameters(tasks))[:, 0]
-        return RidgeOracle((noise / scale).square() + 1e-9, _with_bias)
+        return RidgeOracle((noise / scale).square() + 1e-9, noise, _with_bias)
     if isinstance(family, Sinusoid) and noise is not None:
-        return RidgeOracle(noise.square() + 1e-9, lambda x: torch.cat([x.sin(), x.cos()], -1))
+        return RidgeOracle(noise.square() + 1e-9, noise, lambda x: torch.cat([x.sin(), x.cos()], -1))
     if isinstance(family, Logistic):
         return SoftmaxOracle(torch.from_numpy(sampler.parameters(tasks))[:, 0] ** -2.0, sampler.outputs)
     if isinstance(family, Gp) and noise is not None:

@@ -73,6 +73,9 @@ def result_grid(results: Sequence[Result], best: str, *, title: str) -> Grid:
     return grid
 
 
+_WHO = (("learner", ""), ("oracle", "oracle_"))  # and what its columns begin with
+
+
 def rows_grid(rows: Sequence[Mapping[str, Any]], *, title: str) -> Grid:
     """Any rows with the same keys as a table."""
     grid = Grid(title=title, title_justify="left", box=SIMPLE_HEAD)
@@ -82,6 +85,18 @@ def rows_grid(rows: Sequence[Mapping[str, Any]], *, title: str) -> Grid:
     for row in rows:
         grid.add_row(*(f"{value:.3g}" if isinstance(value, float) else str(value) for value in row.values()))
     return grid
+
+
+def evaluation_grids(rows: Sequence[Mapping[str, Any]], *, title: str) -> Iterator[Grid]:
+    """What `amortix.evaluation.evaluate` returns: one table of errors, one of uncertainty."""
+    sure = [name for name in rows[0] if f"oracle_{name}" in rows[0]]
+    told = {*sure, *(f"oracle_{name}" for name in sure)}
+    risks = [{name: value for name, value in row.items() if name not in told} for row in rows]
+    yield rows_grid(risks, title=f"{title}: excess risk")
+    both = (
+        {"of": who, "step": row["step"]} | {k: row[before + k] for k in sure} for row in rows for who, before in _WHO
+    )
+    yield rows_grid([one for one in both if None not in one.values()], title=f"{title}: uncertainty")
 
 
 def learners_grid(cards: Sequence[Mapping[str, Any]]) -> Grid:

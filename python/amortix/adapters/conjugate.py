@@ -21,8 +21,9 @@ import torch
 from torch import Tensor
 
 from amortix.batch import Batch, Prediction, State
-from amortix.contracts import AbstractAdapter, AbstractFeaturePredictor, AbstractKernelAdapter, Head
+from amortix.contracts import AbstractFeaturePredictor, AbstractKernelAdapter, AbstractMergingAdapter, Head
 from amortix.latent import Latent
+from amortix.merging import merged_latent
 from amortix.moments import Moments, of_rows
 from amortix.prior import EvidencePrior, Posterior
 
@@ -37,7 +38,7 @@ def _moments(state: State) -> Moments:
 
 
 @final
-class ConjugateAdapter(AbstractAdapter[AbstractFeaturePredictor]):
+class ConjugateAdapter(AbstractMergingAdapter[AbstractFeaturePredictor]):
     """Running moments and a conjugate head, for a predictor without a latent.
 
     Args:
@@ -62,6 +63,10 @@ class ConjugateAdapter(AbstractAdapter[AbstractFeaturePredictor]):
         """Solve for the head and apply it."""
         features = predictor.features(x)
         return _read(self.prior(_moments(state), predictor.group(x.shape[2])), features, torch.zeros(()))
+
+    def merge(self, state: State, other: State, predictor: AbstractFeaturePredictor) -> State:
+        """Merge the moments: exact up to rounding."""
+        return _state(_moments(state).merge(_moments(other)), state.age + other.age)
 
 
 @final
@@ -119,6 +124,11 @@ class KernelAdapter(AbstractKernelAdapter):
         beyond = latent.beyond(features[..., features.shape[2] - predictor.basis :])
         scale = posterior.noise / posterior.log_damping[:, -1].exp()
         return _read(posterior, features, scale[:, None] * beyond)
+
+    def merge(self, state: State, other: State, predictor: AbstractFeaturePredictor) -> State:
+        """Merge the moments under the one kernel of both: exact up to rounding."""
+        latent = merged_latent(state, other)
+        return _state(_moments(state).merge(_moments(other)), state.age + other.age, **latent)
 
 
 def _sides(y: Tensor) -> Tensor:

@@ -28,9 +28,12 @@ from torch import Tensor
 from amortix.batch import Batch, Prediction, State
 from amortix.contracts import AbstractFeaturePredictor, AbstractKernelAdapter, Head
 from amortix.latent import Latent
+from amortix.merging import merged_latent
 from amortix.moments import Moments
 from amortix.objectives import indicators
 from amortix.prior import EvidencePrior, solve
+
+_SETTLING = 4  # steps by no rows after a merge
 
 
 @final
@@ -111,6 +114,24 @@ class NewtonAdapter(AbstractKernelAdapter):
         """Class probabilities at θ."""
         features = predictor.features(x, Latent.from_memory(state.memory))
         return Prediction(F.softmax(features @ state.value, dim=-1))
+
+    def merge(self, state: State, other: State, predictor: AbstractFeaturePredictor) -> State:
+        """Merge what is linearised, keep the rows of both samples, and refine θ from between both.
+
+        The samples, which every step linearises anew, count once where they are the same. Which state is merged first
+        matters no more than the last refinement moves θ.
+        """
+        tails = [Moments.from_memory(one.memory) for one in (state, other)]
+        memory = tails[0].merge(tails[1]).memory() | merged_latent(state, other)
+        memory["damping"] = (state.memory["damping"] + other.memory["damping"]) / 2
+        value, young = (state.value + other.value) / 2, torch.zeros_like(state.age)
+        x, y = memory["sample_x"][:, :1], memory["sample_y"][:, :1]
+        nothing = Batch(x, y, torch.zeros_like(y))
+        # Steps by no rows, each with as many refinements as at the first mini-batch: the damping settles too.
+        for _ in range(_SETTLING):
+            settled = self.step(State(value, young, memory), nothing, predictor)
+            value, memory = settled.value, settled.memory
+        return State(value, state.age + other.age, memory)
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,11 @@ from torch import Tensor, nn
 
 from amortix import ops
 from amortix.batch import Batch, Prediction, State
-from amortix.contracts import AbstractFeaturePredictor, AbstractKernelAdapter, AbstractRefiner, Head
+from amortix.contracts import AbstractFeaturePredictor, AbstractKernelAdapter, AbstractMergingRefiner, Head
+from amortix.errors import LearnerError
 from amortix.kernel import Kernel
 from amortix.latent import Latent
+from amortix.merging import nearest
 from amortix.objectives import AbstractReadout
 
 _OWN = ("kept_distance", "kept_x", "kept_y", "query_x")
@@ -34,7 +36,7 @@ _GATE_INPUTS = 10
 
 
 @final
-class RetainedContext(AbstractRefiner):
+class RetainedContext(AbstractMergingRefiner):
     """K rows per query, read by a gated trend and a local Gaussian process.
 
     Args:
@@ -112,6 +114,15 @@ class RetainedContext(AbstractRefiner):
         share = local_gate.squeeze(2)
         observed = share * noise[:, None] + (1 - share) * head.noise[:, None]
         return self.readout(mean, spread, observed, share)
+
+    def merge(self, state: State, other: State) -> State:
+        """The K nearest of both states' rows, and the trends merged."""
+        *kept, query_x = (state.memory[name] for name in _OWN)
+        *theirs, asked = (other.memory[name] for name in _OWN)
+        if not torch.equal(query_x, asked):
+            raise LearnerError("only states of the same queries can be merged: init each shard with the same query_x")
+        task = self.adapter.merge(_without(state), _without(other), self.predictor)
+        return _with(task, *nearest((kept[0], kept[1], kept[2]), (theirs[0], theirs[1], theirs[2])), query_x)
 
 
 def _with(task: State, distance: Tensor, kept_x: Tensor, kept_y: Tensor, query_x: Tensor) -> State:
