@@ -33,9 +33,6 @@ from amortix.moments import Moments
 from amortix.objectives import indicators
 from amortix.prior import EvidencePrior, solve
 
-_SETTLING = 4  # steps by no rows after a merge
-
-
 @final
 class NewtonAdapter(AbstractKernelAdapter):
     """Sequential Newton refinement of softmax parameters ``[T, P, O]`` under an amortised prior.
@@ -124,14 +121,12 @@ class NewtonAdapter(AbstractKernelAdapter):
         tails = [Moments.from_memory(one.memory) for one in (state, other)]
         memory = tails[0].merge(tails[1]).memory() | merged_latent(state, other)
         memory["damping"] = (state.memory["damping"] + other.memory["damping"]) / 2
-        value, young = (state.value + other.value) / 2, torch.zeros_like(state.age)
+        between = State((state.value + other.value) / 2, torch.zeros_like(state.age), memory)
+        # A step by no rows: as many refinements as at the first mini-batch.
         x, y = memory["sample_x"][:, :1], memory["sample_y"][:, :1]
         nothing = Batch(x, y, torch.zeros_like(y))
-        # Steps by no rows, each with as many refinements as at the first mini-batch: the damping settles too.
-        for _ in range(_SETTLING):
-            settled = self.step(State(value, young, memory), nothing, predictor)
-            value, memory = settled.value, settled.memory
-        return State(value, state.age + other.age, memory)
+        settled = self.step(between, nothing, predictor)
+        return State(settled.value, state.age + other.age, settled.memory)
 
 
 @dataclass(frozen=True)
