@@ -12,7 +12,7 @@ import argparse
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ class Work:
     regimes: tuple[str, ...]
     batch: int = 32
     steps: tuple[int, ...] = (1, 5, 10, 100, 1000)
+    sizes: dict[str, dict[str, int]] = field(default_factory=dict)  # of deployment, where they are not the bundled ones
 
     @property
     def task(self) -> str:
@@ -59,14 +60,15 @@ WORKS = [
         {"family": "gp", "dim": [1, 4], "length_scale": [0.5, 2.0], "noise": [0.1, 0.5]},
         ("explicit", "implicit"),
         batch=64,
-        steps=(1, 5, 10, 50),
+        steps=(1, 5, 10, 50, 100),
+        sizes={"explicit": {"size": 1024, "sample": 1024}, "implicit": {"sample": 1024}},
     ),
 ]
 
 
 def measure(work: Work, regime: str, tasks: int) -> Iterator[dict[str, Any]]:
     """A row for each number of steps."""
-    learner = load(f"{regime}-{work.task}")
+    learner = load(f"{regime}-{work.task}", **work.sizes.get(regime, {}))
     for few in (False, True):
         steps = [k for k in work.steps if (k > _LATE) is few]
         if not steps:
