@@ -60,7 +60,7 @@ WORKS = [
         {"family": "gp", "dim": [1, 4], "length_scale": [0.5, 2.0], "noise": [0.1, 0.5]},
         ("explicit", "implicit"),
         batch=64,
-        steps=(1, 5, 10, 50, 100),
+        steps=(1, 5, 10, 50),
         sizes={"explicit": {"size": 1024, "sample": 1024}, "implicit": {"sample": 1024}},
     ),
 ]
