@@ -173,7 +173,7 @@ def test_no_more_rows_are_held_out_than_needed():
     assert tiny.rows >= 2
 
 
-@pytest.mark.parametrize("budget", [160_000, 400_000])
+@pytest.mark.parametrize("budget", [200_000, 400_000])
 def test_a_budget_bounds_the_saved_model_on_disk(tmp_path, budget):
     run = adapted(Table.open(small.regression(20_000)), small.learners(regimes=["implicit"]), Settings(budget=budget))
     run.save(tmp_path / "model")

@@ -11,8 +11,9 @@ import argparse
 import json
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -174,34 +175,35 @@ PEERS: dict[str, Callable[[Split], np.ndarray]] = {
 }
 
 
-def runs(table: Real, seeds: int, most: int) -> Iterator[dict[str, Any]]:
-    """One row for each learner and metric: mean and 95 % interval over the seeds."""
-    found: dict[str, list[tuple[Scores, float]]] = {}
-    rows = 0
-    for seed in range(seeds):
-        split = Split.of(table, seed, most)
-        rows = len(split.y)
-        for name, scores, seconds in ours(split):
-            found.setdefault(name, []).append((scores, seconds))
-        for name, peer in PEERS.items():
-            started = time.perf_counter()
-            scores = _score(split, peer(split))
-            found.setdefault(name, []).append((scores, time.perf_counter() - started))
-    for learner, results in found.items():
-        for metric in results[0][0]:
-            values = np.array([scores[metric] for scores, _ in results])
-            error = 1.96 * values.std(ddof=1) / len(values) ** 0.5 if len(values) > 1 else float("nan")
-            yield {
-                "table": table.name,
-                "task": {"c": "classification", "r": "regression"}[table.task],
-                "rows": rows,
-                "learner": learner,
-                "metric": metric,
-                "score": round(float(values.mean()), 5),
-                "low": round(float(values.mean() - error), 5),
-                "high": round(float(values.mean() + error), 5),
-                "seconds": round(float(np.median([seconds for _, seconds in results])), 3),
-            }
+def measured(table: Real, seed: int, most: int) -> Iterator[dict[str, Any]]:
+    """One line for each learner and metric on one split."""
+    split = Split.of(table, seed, most)
+    found = list(ours(split))
+    for name, peer in PEERS.items():
+        started = time.perf_counter()
+        scores = _score(split, peer(split))
+        found.append((name, scores, time.perf_counter() - started))
+    task = {"c": "classification", "r": "regression"}[table.task]
+    for learner, scores, seconds in found:
+        for metric, score in scores.items():
+            line = {"table": table.name, "task": task, "rows": len(split.y), "learner": learner, "metric": metric}
+            yield line | {"seed": seed, "score": round(score, 5), "seconds": round(seconds, 3)}
+
+
+def summary(lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One line for each table, learner and metric: mean and 95 % interval over the seeds, median seconds."""
+    groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for line in lines:
+        groups.setdefault((line["table"], line["learner"], line["metric"]), []).append(line)
+    rows = []
+    for some in groups.values():
+        scores = np.array([line["score"] for line in some])
+        error = 1.96 * scores.std(ddof=1) / len(scores) ** 0.5 if len(scores) > 1 else float("nan")
+        mean, seconds = float(scores.mean()), float(np.median([line["seconds"] for line in some]))
+        row = {name: some[0][name] for name in ("table", "task", "rows", "learner", "metric")}
+        row |= {"score": round(mean, 5), "low": round(mean - error, 5), "high": round(mean + error, 5)}
+        rows.append(row | {"seconds": round(seconds, 3), "seeds": len(scores)})
+    return rows
 
 
 def main() -> None:
@@ -212,20 +214,33 @@ def main() -> None:
     parser.add_argument("--only", default="", help="tables whose name contains this")
     parser.add_argument("--seeds", type=int, default=5, help="splits of each table")
     parser.add_argument("--rows", type=int, default=20_000, help="the most training rows")
+    parser.add_argument("--out", type=Path, help="file of single splits; what it holds is not measured again")
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
     chosen = [table for table in TABLES if options.only in table.name]
     if options.quick:
         chosen, options.seeds = [table for table in TABLES if table.name in ("penguins", "car_prices")], 1
-    for table in chosen:
-        results = list(runs(table, options.seeds, options.rows))
-        if options.json:
-            for row in results:
-                print(json.dumps(row), flush=True)
-            continue
-        for metric in dict.fromkeys(row["metric"] for row in results):
-            scores = (f"{row['learner']} {row['score']:.4f}" for row in results if row["metric"] == metric)
-            print(f"{table.name} ({results[0]['rows']:,} rows) {metric}: {', '.join(scores)}", flush=True)
+    lines: list[dict[str, Any]] = []
+    if options.out and options.out.is_file():
+        lines = [json.loads(line) for line in options.out.read_text().splitlines()]
+    known = {(line["table"], line["seed"]) for line in lines}
+    # Every table once, then every table again: an interrupted run has seen them all.
+    for seed in range(options.seeds):
+        for table in chosen:
+            if (table.name, seed) in known:
+                continue
+            fresh = list(measured(table, seed, options.rows))
+            lines += fresh
+            if options.out:
+                with options.out.open("a") as file:
+                    file.writelines(json.dumps(line) + "\n" for line in fresh)
+    results = [row for row in summary(lines) if row["table"] in {table.name for table in chosen}]
+    for row in results if options.json else ():
+        print(json.dumps(row), flush=True)
+    for table, metric in () if options.json else dict.fromkeys((row["table"], row["metric"]) for row in results):
+        some = [row for row in results if (row["table"], row["metric"]) == (table, metric)]
+        scores = ", ".join(f"{row['learner']} {row['score']:.4f}" for row in some)
+        print(f"{table} ({some[0]['rows']:,} rows) {metric}: {scores}", flush=True)
 
 
 if __name__ == "__main__":
