@@ -59,7 +59,7 @@ class Split:
 Scores = dict[str, float]
 
 
-def _score(split: Split, found: np.ndarray) -> Scores:
+def score(split: Split, found: np.ndarray) -> Scores:
     if split.classes is None:
         return {"r2": float(metrics.r2_score(split.test_y, found))}
     labels = np.arange(len(split.classes))
@@ -86,7 +86,7 @@ def ours(split: Split) -> Iterator[tuple[str, Scores, float]]:
         learning = sum(track.seconds for name, track in run.tracks.items() if regime in (name, "auto"))
         model, started = run.model(regime), time.perf_counter()
         mean = model.predict(split.test_x).mean
-        yield regime, _score(split, mean), shared + learning + time.perf_counter() - started
+        yield regime, score(split, mean), shared + learning + time.perf_counter() - started
 
 
 def _matrix(split: Split) -> tuple[Any, Any]:
@@ -181,13 +181,13 @@ def measured(table: Real, seed: int, most: int) -> Iterator[dict[str, Any]]:
     found = list(ours(split))
     for name, peer in PEERS.items():
         started = time.perf_counter()
-        scores = _score(split, peer(split))
+        scores = score(split, peer(split))
         found.append((name, scores, time.perf_counter() - started))
     task = {"c": "classification", "r": "regression"}[table.task]
     for learner, scores, seconds in found:
-        for metric, score in scores.items():
+        for metric, value in scores.items():
             line = {"table": table.name, "task": task, "rows": len(split.y), "learner": learner, "metric": metric}
-            yield line | {"seed": seed, "score": round(score, 5), "seconds": round(seconds, 3)}
+            yield line | {"seed": seed, "score": round(value, 5), "seconds": round(seconds, 3)}
 
 
 def summary(lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
