@@ -22,6 +22,7 @@ class Recipe:
         tasks: arguments of `amortix.meta_optim.tasks.build_task`; one is drawn per iteration.
         validation: of tasks whose outer loss, over whole horizons, decides which iterate is kept.
         iterations: outer steps.
+        start: the vector to begin with, where not the parametrisation's own.
         estimator: ``es``, persistent evolution strategies, or ``unroll``, truncated backpropagation.
         problems: N of each task, twice as many copies with ``es``.
         truncation: inner steps of an iteration.
@@ -40,6 +41,7 @@ class Recipe:
     tasks: tuple[Mapping[str, Any], ...]
     validation: tuple[Mapping[str, Any], ...]
     iterations: int
+    start: tuple[float, ...] = ()
     estimator: str = "es"
     problems: int = 16
     truncation: int = 20
@@ -60,7 +62,7 @@ class Recipe:
             ConfigError: no such file, no valid TOML, an unknown or missing field, or one out of its range.
         """
         fields = dict(source) if isinstance(source, Mapping) else _toml(Path(source))
-        for name in ("tasks", "validation", "horizon"):
+        for name in ("tasks", "validation", "horizon", "start"):
             if name in fields:
                 fields[name] = tuple(fields[name])
         try:

@@ -24,7 +24,7 @@ from amortix.data.writing import replacing_file
 from amortix.errors import ConfigError, StateError
 from amortix.learned_rule import save_rule
 from amortix.meta_optim.estimators import AbstractEstimator, PersistentES, Pool, TruncatedUnroll
-from amortix.meta_optim.parametrisation import build_parametrisation
+from amortix.meta_optim.parametrisation import AbstractParametrisation, build_parametrisation
 from amortix.meta_optim.problems import InnerProblems
 from amortix.meta_optim.recipe import Recipe
 from amortix.meta_optim.tasks import build_task
@@ -42,7 +42,7 @@ class Trainer:
         self.recipe = recipe
         self.parametrisation = build_parametrisation(recipe.rule)
         self.estimator = _estimator(recipe)
-        self.theta = self.parametrisation.start()
+        self.theta = _start(recipe, self.parametrisation)
         self.optimizer = torch.optim.Adam([self.theta], lr=recipe.rate, betas=(0.9, 0.98))
         self.problems = [self._problems(task, i) for i, task in enumerate(recipe.tasks)]
         self.judges = [self._problems(task, _UNSEEN + i) for i, task in enumerate(recipe.validation)]
@@ -230,6 +230,13 @@ def _row(trainer: Trainer, loss: float) -> dict[str, Any]:
         "best": trainer.lowest,
         "seconds": trainer.seconds,
     }
+
+
+def _start(recipe: Recipe, parametrisation: AbstractParametrisation) -> Tensor:
+    own = parametrisation.start()
+    if recipe.start and len(recipe.start) != len(own):
+        raise ConfigError(f"start has {len(recipe.start)} numbers; this rule has {len(own)}")
+    return torch.tensor(recipe.start) if recipe.start else own
 
 
 def _estimator(recipe: Recipe) -> AbstractEstimator:
