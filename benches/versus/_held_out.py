@@ -31,7 +31,7 @@ class HeldOut:
 
 @final
 class ResNet(AbstractModel):
-    """A stem that halves the image, residual blocks of two convolutions with group norms, each pair halving it again."""
+    """A stem that halves the image and residual blocks of two convolutions, every other one halving it again."""
 
     def __init__(self, width: int, blocks: int, outputs: int):
         self.width, self.blocks, self.outputs = width, blocks, outputs

@@ -153,3 +153,75 @@ def _mode(optimizer: Any, name: str) -> None:
     """Schedule-free optimizers keep two sets of parameters and swap them."""
     if hasattr(optimizer, name):
         getattr(optimizer, name)()
+
+
+@dataclass(frozen=True)
+class Result:
+    """An optimizer's trainings on the seeds that are shown, at its chosen rate and schedule.
+
+    Attributes:
+        name, rate, schedule: of the optimizer.
+        curves: one per seed.
+    """
+
+    name: str
+    rate: float
+    schedule: str
+    curves: tuple[Curve, ...]
+
+    def mean(self, seconds: float = math.inf) -> float:
+        """The mean of the last losses, or of the last ones that were measured within so many seconds."""
+        ends = []
+        for curve in self.curves:
+            within = [loss for at, loss in zip(curve.seconds, curve.losses, strict=True) if at <= seconds]
+            ends.append(within[-1] if within else curve.losses[0])
+        return sum(ends) / len(ends)
+
+    def seconds(self) -> float:
+        """The mean time of a training."""
+        return sum(curve.seconds[-1] for curve in self.curves) / len(self.curves)
+
+
+def compare(
+    task: AbstractInnerTask,
+    optimizers: Sequence[Optimizer],
+    steps: int,
+    seeds: int,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[Result]:
+    """Tune each optimizer on a seed of its own, then train it on ``seeds`` others.
+
+    Args:
+        task: the task.
+        optimizers: what is compared.
+        steps: mini-batches of a training.
+        seeds: how many are shown.
+        progress: called with what is done and how much there is to do, in optimizers.
+    """
+    results = []
+    for place, optimizer in enumerate(optimizers):
+        rate, schedule, _ = tune(task, optimizer, steps, [_UNSEEN])
+        curves = [run(task, optimizer, rate, schedule, steps, seed, min(_POINTS, steps)) for seed in range(seeds)]
+        results.append(Result(optimizer.name, rate, schedule, tuple(curves)))
+        progress(place + 1, len(optimizers))
+    return results
+
+
+def result_rows(results: Sequence[Result]) -> list[dict[str, Any]]:
+    """A row of numbers for each optimizer; ``loss_at`` is after the seconds of the quickest one's whole training."""
+    quickest = min(result.seconds() for result in results)
+    return [
+        {
+            "optimizer": result.name,
+            "rate": result.rate,
+            "schedule": result.schedule,
+            "steps": result.curves[0].steps[-1],
+            "seeds": len(result.curves),
+            "loss": result.mean(),
+            "least": min(curve.final for curve in result.curves),
+            "largest": max(curve.final for curve in result.curves),
+            "seconds": result.seconds(),
+            "loss_at": result.mean(quickest),
+        }
+        for result in results
+    ]

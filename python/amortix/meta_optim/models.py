@@ -103,7 +103,7 @@ class Transformer(AbstractModel):
         for block in range(self.blocks):
             for place, sizes in enumerate([(3 * width, width), (width, width), (4 * width, width), (width, 4 * width)]):
                 parameters += _dense(seed, 2 * (4 * block + place), sizes)
-            parameters += [torch.ones(width), torch.zeros(width)] * 2
+            parameters += [value.expand(width).clone() for value in (torch.ones(1), torch.zeros(1)) * 2]
         return [*parameters, *_dense(seed, 8 * self.blocks, (self.symbols, width))]
 
     def forward(self, parameters: list[Tensor], x: Tensor) -> Tensor:

@@ -1,0 +1,93 @@
+"""Whole trainings of held-out tasks by a learned optimizer and by AdamW at its best rate and schedule."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from pathlib import Path
+from typing import Any, final
+
+from _held_out import HeldOut
+
+from amortix.meta_optim.comparison import Optimizer, adamw, learned, run
+from amortix.meta_optim.tasks import AbstractInnerTask
+
+LADDER = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
+SEEDS, TUNING = range(5), 100
+
+
+@final
+class Trainings:
+    """Trainings of one task, each done once: what the file of earlier ones holds is not repeated.
+
+    Args:
+        case: the task.
+        quick: few steps, one rate and one seed.
+        path: a JSON object a line; None keeps nothing.
+    """
+
+    def __init__(self, case: HeldOut, quick: bool, path: Path | None):
+        self.case, self.quick, self.path = case, quick, path
+        self.task: AbstractInnerTask | None = None
+        lines = path.read_text().splitlines() if path and path.is_file() else []
+        self.known = {_key(entry): entry for entry in map(json.loads, lines)}
+        self.seeds = list(SEEDS)[: 1 if quick else None]
+        self.steps = case.quick if quick else case.steps
+
+    def best_adamw(self) -> tuple[float, str]:
+        """The best rate of the ladder and the best schedule on one seed that is not shown; climbs from its middle."""
+        found = {}
+        for schedule in ("cosine",) if self.quick else ("cosine", "constant"):
+            low, high = (3, 3) if self.quick else (2, 4)
+            losses = {i: self._tuning(LADDER[i], schedule) for i in range(low, high + 1)}
+            while not self.quick:
+                best = min(losses, key=lambda i: losses[i])
+                beyond = [i for i in (best - 1, best + 1) if i not in losses and 0 <= i < len(LADDER)]
+                if not beyond:
+                    break
+                losses |= {i: self._tuning(LADDER[i], schedule) for i in beyond}
+            found |= {(LADDER[i], schedule): loss for i, loss in losses.items()}
+        return min(found, key=lambda choice: found[choice])
+
+    def both(self, weights: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]], str]:
+        """AdamW's and the learned optimizer's trainings of equal steps, in turns, and how AdamW was set."""
+        rate, schedule = self.best_adamw()
+        theirs, ours = [], []
+        for seed in self.seeds:
+            theirs.append(self.one(adamw(), rate, schedule, self.steps, seed))
+            ours.append(self.one(learned(weights), 1.0, "cosine", self.steps, seed))
+        return theirs, ours, f"AdamW, {rate:g}, {schedule}"
+
+    def equal_seconds(self, weights: str) -> list[dict[str, Any]]:
+        """The learned optimizer's trainings of as many steps as AdamW's seconds allow, by the median of the ratios."""
+        theirs, ours, _ = self.both(weights)
+        slower = statistics.median(b["seconds"] / a["seconds"] for a, b in zip(theirs, ours, strict=True))
+        steps = max(1, min(self.steps, round(self.steps / slower)))
+        return [self.one(learned(weights), 1.0, "cosine", steps, seed) for seed in self.seeds]
+
+    def one(self, optimizer: Optimizer, rate: float, schedule: str, steps: int, seed: int) -> dict[str, Any]:
+        """One training: what it was, its last loss and its seconds."""
+        about = {"task": self.case.name, "optimizer": optimizer.name, "rate": rate, "schedule": schedule}
+        about |= {"steps": steps, "seed": seed}
+        if _key(about) not in self.known:
+            self.task = self.task or self.case.build()
+            curve = run(self.task, optimizer, rate, schedule, steps, seed)
+            entry = about | {"loss": curve.losses[-1], "seconds": curve.seconds[-1]}
+            self.known[_key(about)] = entry
+            if self.path:
+                with self.path.open("a") as file:
+                    file.write(json.dumps(entry) + "\n")
+        return self.known[_key(about)]
+
+    def _tuning(self, rate: float, schedule: str) -> float:
+        loss = self.one(adamw(), rate, schedule, self.steps, TUNING)["loss"]
+        return loss if loss == loss else float("inf")
+
+
+def mean(trainings: list[dict[str, Any]]) -> float:
+    """Of the last losses."""
+    return statistics.fmean(one["loss"] for one in trainings)
+
+
+def _key(entry: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(entry[name] for name in ("task", "optimizer", "rate", "schedule", "steps", "seed"))
