@@ -14,6 +14,7 @@ from amortix.meta_optim.tasks import AbstractInnerTask
 
 LADDER = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 SEEDS, TUNING = range(5), 100
+_SHORT = 20
 
 
 @final
@@ -59,25 +60,45 @@ class Trainings:
         return theirs, ours, f"AdamW, {rate:g}, {schedule}"
 
     def equal_seconds(self, weights: str) -> list[dict[str, Any]]:
-        """The learned optimizer's trainings of as many steps as AdamW's seconds allow, by the median of the ratios."""
-        theirs, ours, _ = self.both(weights)
-        slower = statistics.median(b["seconds"] / a["seconds"] for a, b in zip(theirs, ours, strict=True))
-        steps = max(1, min(self.steps, round(self.steps / slower)))
+        """The learned optimizer's trainings of as many steps as AdamW takes in its seconds."""
+        steps = max(1, round(self.steps * min(1.0, self.speed(weights))))
         return [self.one(learned(weights), 1.0, "cosine", steps, seed) for seed in self.seeds]
+
+    def speed(self, weights: str) -> float:
+        """Steps of ours in the time of one of AdamW's, gradients included: the median of short trainings in turns."""
+        about = {"task": self.case.name, "optimizer": f"{weights} beside AdamW", "rate": 1.0, "schedule": "cosine"}
+        about |= {"steps": _SHORT, "seed": TUNING}
+        if _key(about) not in self.known:
+            task = self.built()
+            times = [
+                [
+                    run(task, one, one.rates[0], "cosine", _SHORT, TUNING).seconds[-1]
+                    for one in (adamw(), learned(weights))
+                ]
+                for _ in range(2 if self.quick else 7)
+            ]
+            self._keep(about | {"speed": statistics.median(theirs / ours for theirs, ours in times)})
+        return self.known[_key(about)]["speed"]
+
+    def built(self) -> AbstractInnerTask:
+        """The task, made when it is first needed."""
+        self.task = self.task or self.case.build()
+        return self.task
 
     def one(self, optimizer: Optimizer, rate: float, schedule: str, steps: int, seed: int) -> dict[str, Any]:
         """One training: what it was, its last loss and its seconds."""
         about = {"task": self.case.name, "optimizer": optimizer.name, "rate": rate, "schedule": schedule}
         about |= {"steps": steps, "seed": seed}
         if _key(about) not in self.known:
-            self.task = self.task or self.case.build()
-            curve = run(self.task, optimizer, rate, schedule, steps, seed)
-            entry = about | {"loss": curve.losses[-1], "seconds": curve.seconds[-1]}
-            self.known[_key(about)] = entry
-            if self.path:
-                with self.path.open("a") as file:
-                    file.write(json.dumps(entry) + "\n")
+            curve = run(self.built(), optimizer, rate, schedule, steps, seed)
+            self._keep(about | {"loss": curve.losses[-1], "seconds": curve.seconds[-1]})
         return self.known[_key(about)]
+
+    def _keep(self, entry: dict[str, Any]) -> None:
+        self.known[_key(entry)] = entry
+        if self.path:
+            with self.path.open("a") as file:
+                file.write(json.dumps(entry) + "\n")
 
     def _tuning(self, rate: float, schedule: str) -> float:
         loss = self.one(adamw(), rate, schedule, self.steps, TUNING)["loss"]
