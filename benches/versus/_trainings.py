@@ -1,4 +1,4 @@
-"""Whole trainings of held-out tasks by a learned optimizer and by AdamW at its best rate and schedule."""
+"""Whole trainings of held-out tasks by a learned optimizer and by AdamW at its best rate, both under a cosine."""
 
 from __future__ import annotations
 
@@ -35,38 +35,35 @@ class Trainings:
         self.seeds = list(SEEDS)[: 1 if quick else None]
         self.steps = case.quick if quick else case.steps
 
-    def best_adamw(self) -> tuple[float, str]:
-        """The best rate of the ladder and the best schedule on one seed that is not shown; climbs from its middle."""
-        found = {}
-        for schedule in ("cosine",) if self.quick else ("cosine", "constant"):
-            low, high = (3, 3) if self.quick else (2, 4)
-            losses = {i: self._tuning(LADDER[i], schedule) for i in range(low, high + 1)}
-            while not self.quick:
-                best = min(losses, key=lambda i: losses[i])
-                beyond = [i for i in (best - 1, best + 1) if i not in losses and 0 <= i < len(LADDER)]
-                if not beyond:
-                    break
-                losses |= {i: self._tuning(LADDER[i], schedule) for i in beyond}
-            found |= {(LADDER[i], schedule): loss for i, loss in losses.items()}
-        return min(found, key=lambda choice: found[choice])
+    def best_adamw(self) -> float:
+        """The best rate of the ladder under a cosine, on one seed that is not shown; climbs from the middle."""
+        low, high = (4, 4) if self.quick else (3, 5)
+        losses = {i: self._tuning(LADDER[i]) for i in range(low, high + 1)}
+        while not self.quick:
+            best = min(losses, key=lambda i: losses[i])
+            beyond = [i for i in (best - 1, best + 1) if i not in losses and 0 <= i < len(LADDER)]
+            if not beyond:
+                break
+            losses |= {i: self._tuning(LADDER[i]) for i in beyond}
+        return LADDER[min(losses, key=lambda i: losses[i])]
 
     def both(self, weights: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]], str]:
         """AdamW's and the learned optimizer's trainings of equal steps, in turns, and how AdamW was set."""
-        rate, schedule = self.best_adamw()
+        rate = self.best_adamw()
         theirs, ours = [], []
         for seed in self.seeds:
-            theirs.append(self.one(adamw(), rate, schedule, self.steps, seed))
-            ours.append(self.one(learned(weights), 1.0, "cosine", self.steps, seed))
-        return theirs, ours, f"AdamW, {rate:g}, {schedule}"
+            theirs.append(self.one(adamw(), rate, self.steps, seed))
+            ours.append(self.one(learned(weights), 1.0, self.steps, seed))
+        return theirs, ours, f"AdamW, {rate:g}, cosine"
 
     def equal_seconds(self, weights: str) -> list[dict[str, Any]]:
         """The learned optimizer's trainings of as many steps as AdamW takes in its seconds."""
         steps = max(1, round(self.steps * min(1.0, self.speed(weights))))
-        return [self.one(learned(weights), 1.0, "cosine", steps, seed) for seed in self.seeds]
+        return [self.one(learned(weights), 1.0, steps, seed) for seed in self.seeds]
 
     def speed(self, weights: str) -> float:
         """Steps of ours in the time of one of AdamW's, gradients included: the median of short trainings in turns."""
-        about = {"task": self.case.name, "optimizer": f"{weights} beside AdamW", "rate": 1.0, "schedule": "cosine"}
+        about = {"task": self.case.name, "optimizer": f"{weights} beside AdamW", "rate": 1.0}
         about |= {"steps": _SHORT, "seed": TUNING}
         if _key(about) not in self.known:
             task = self.built()
@@ -85,12 +82,12 @@ class Trainings:
         self.task = self.task or self.case.build()
         return self.task
 
-    def one(self, optimizer: Optimizer, rate: float, schedule: str, steps: int, seed: int) -> dict[str, Any]:
+    def one(self, optimizer: Optimizer, rate: float, steps: int, seed: int) -> dict[str, Any]:
         """One training: what it was, its last loss and its seconds."""
-        about = {"task": self.case.name, "optimizer": optimizer.name, "rate": rate, "schedule": schedule}
+        about = {"task": self.case.name, "optimizer": optimizer.name, "rate": rate}
         about |= {"steps": steps, "seed": seed}
         if _key(about) not in self.known:
-            curve = run(self.built(), optimizer, rate, schedule, steps, seed)
+            curve = run(self.built(), optimizer, rate, "cosine", steps, seed)
             self._keep(about | {"loss": curve.losses[-1], "seconds": curve.seconds[-1]})
         return self.known[_key(about)]
 
@@ -100,8 +97,8 @@ class Trainings:
             with self.path.open("a") as file:
                 file.write(json.dumps(entry) + "\n")
 
-    def _tuning(self, rate: float, schedule: str) -> float:
-        loss = self.one(adamw(), rate, schedule, self.steps, TUNING)["loss"]
+    def _tuning(self, rate: float) -> float:
+        loss = self.one(adamw(), rate, self.steps, TUNING)["loss"]
         return loss if loss == loss else float("inf")
 
 
@@ -111,4 +108,4 @@ def mean(trainings: list[dict[str, Any]]) -> float:
 
 
 def _key(entry: dict[str, Any]) -> tuple[Any, ...]:
-    return tuple(entry[name] for name in ("task", "optimizer", "rate", "schedule", "steps", "seed"))
+    return tuple(entry[name] for name in ("task", "optimizer", "rate", "steps", "seed"))

@@ -1,8 +1,8 @@
 """The bundled learned optimizer beside AdamW: time of a step, memory of the state, and whole trainings.
 
 Trainings are of held-out tasks, the mean of the last losses over five seeds; there the ratio is the peer's loss over
-ours, so that more is better. AdamW has the best of a ladder of rates and of a constant and a cosine schedule, found on
-a sixth seed; ours has its own rate and the cosine. ``--runs FILE`` keeps single trainings, and repeats none it holds.
+ours, so that more is better. AdamW has the best of a ladder of rates, found on a sixth seed, ours its own rate;
+both fall to zero along a cosine. ``--runs FILE`` keeps single trainings, and repeats none it holds.
 """
 
 from __future__ import annotations

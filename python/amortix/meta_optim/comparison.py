@@ -66,19 +66,19 @@ def learned(weights: str, name: str | None = None) -> Optimizer:
     return Optimizer(name or weights, lambda params, lr: LearnedOptimizer(params, weights, lr=lr), (1.0,))
 
 
-def adamw(rates: Sequence[float] = RATES) -> Optimizer:
+def adamw(rates: Sequence[float] | None = None) -> Optimizer:
     """`torch.optim.AdamW`, fused, without weight decay, as the loss is that of training."""
     make = lambda params, lr: torch.optim.AdamW(params, lr=lr, weight_decay=0.0, fused=True)  # noqa: E731
-    return Optimizer("AdamW", make, tuple(rates))
+    return Optimizer("AdamW", make, tuple(rates or RATES))
 
 
-def sgd(rates: Sequence[float] = RATES) -> Optimizer:
+def sgd(rates: Sequence[float] | None = None) -> Optimizer:
     """`torch.optim.SGD` with momentum 0.9; rates are ten times those of Adam."""
     make = lambda params, lr: torch.optim.SGD(params, lr=10 * lr, momentum=0.9, fused=True)  # noqa: E731
-    return Optimizer("SGD, momentum .9", make, tuple(rates))
+    return Optimizer("SGD, momentum .9", make, tuple(rates or RATES))
 
 
-def schedule_free(rates: Sequence[float] = RATES) -> Optimizer:
+def schedule_free(rates: Sequence[float] | None = None) -> Optimizer:
     """Schedule-free AdamW (Defazio et al., 2024).
 
     Raises:
@@ -89,7 +89,7 @@ def schedule_free(rates: Sequence[float] = RATES) -> Optimizer:
     except ImportError:
         raise ConfigError("schedule-free AdamW comes with: pip install schedulefree") from None
     make = lambda params, lr: AdamWScheduleFree(params, lr=lr, warmup_steps=10)  # noqa: E731
-    return Optimizer("schedule-free AdamW", make, tuple(rates), ("constant",))
+    return Optimizer("schedule-free AdamW", make, tuple(rates or RATES), ("constant",))
 
 
 def run(
