@@ -343,7 +343,7 @@ def test_a_run_that_ran_out_of_time_goes_on(tmp_path: Path) -> None:
         ({"horizon": [8, 4]}, "least and the largest"),
         ({"sigma": 0.0}, "positive"),
         ({"colour": 1}, "does not fit"),
-        ({"start": [1.0]}, "this rule has"),
+        ({"start": [1.0] * 50}, "this rule has"),
     ],
 )
 def test_recipes_that_do_not_fit_are_refused(change: dict[str, Any], said: str) -> None:
@@ -351,7 +351,38 @@ def test_recipes_that_do_not_fit_are_refused(change: dict[str, Any], said: str) 
         Trainer(Recipe.read(QUICK | change))
 
 
-# Bundled weights
+# Bundled recipes and weights
+
+
+def test_bundled_recipes_fit_their_rules() -> None:
+    paths = sorted((Path(__file__).parent.parent / "python/amortix/recipes/optimizers").glob("*.toml"))
+    assert [path.stem for path in paths] == ["small", "tiny"]
+    for path in paths:
+        recipe = Recipe.read(path)
+        assert recipe.name == path.stem
+        start = build_parametrisation(recipe.rule).start()
+        assert len(recipe.start) <= len(start)
+        assert recipe.tasks
+        for task in (*recipe.tasks, *recipe.validation):
+            build_task(task)
+
+
+def test_small_begins_as_tiny() -> None:
+    """On matrices of 16 columns, where no rate depends on the shape."""
+    folder, ends = Path(__file__).parent.parent / "python/amortix/recipes/optimizers", []
+    for name in ("small", "tiny"):
+        recipe = Recipe.read(folder / f"{name}.toml")
+        parametrisation = build_parametrisation(recipe.rule)
+        theta = parametrisation.start()
+        theta[: len(recipe.start)] = torch.tensor(recipe.start)
+        parameter = torch.ones(3, 16, requires_grad=True)
+        optimizer = LearnedOptimizer([parameter], parametrisation.rule(theta))
+        for _ in range(3):
+            parameter.grad = parameter.detach().cumsum(1).sin()
+            optimizer.step()
+        ends.append(parameter.detach())
+    torch.testing.assert_close(ends[0], ends[1], rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(ends[0], torch.ones(3, 16), atol=1e-3)
 
 
 def test_bundled_weights_are_small_and_load_by_name() -> None:

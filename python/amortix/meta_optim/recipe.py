@@ -22,7 +22,7 @@ class Recipe:
         tasks: arguments of `amortix.meta_optim.tasks.build_task`; one is drawn per iteration.
         validation: of tasks whose outer loss, over whole horizons, decides which iterate is kept.
         iterations: outer steps.
-        start: the vector to begin with, where not the parametrisation's own.
+        start: the first numbers of the vector to begin with; the others are the parametrisation's own.
         estimator: ``es``, persistent evolution strategies, or ``unroll``, truncated backpropagation.
         problems: N of each task, twice as many copies with ``es``.
         truncation: inner steps of an iteration.

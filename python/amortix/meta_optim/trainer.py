@@ -233,10 +233,11 @@ def _row(trainer: Trainer, loss: float) -> dict[str, Any]:
 
 
 def _start(recipe: Recipe, parametrisation: AbstractParametrisation) -> Tensor:
-    own = parametrisation.start()
-    if recipe.start and len(recipe.start) != len(own):
-        raise ConfigError(f"start has {len(recipe.start)} numbers; this rule has {len(own)}")
-    return torch.tensor(recipe.start) if recipe.start else own
+    own, given = parametrisation.start(), torch.tensor(recipe.start)
+    if len(given) > len(own):
+        raise ConfigError(f"start has {len(given)} numbers; this rule has {len(own)}")
+    own[: len(given)] = given
+    return own
 
 
 def _estimator(recipe: Recipe) -> AbstractEstimator:
