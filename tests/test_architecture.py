@@ -34,7 +34,8 @@ DIRECTIONS = {
         " networks encoders sequences",
         "batch ops errors",
     ),
-    "optim": ("optim", "errors data ops"),
+    "optim": ("optim learned_rule", "errors data ops"),
+    "meta_optim": ("meta_optim", "errors data ops optim files"),
     "contracts": ("contracts", "batch numerics"),
     "adapters": ("adapters", "batch ops numerics contracts"),
     "predictors": ("predictors", "batch ops numerics contracts"),
@@ -60,8 +61,11 @@ DIRECTIONS = {
         "experiments",
         "errors data batch numerics learner checkpoint meta tabular files adaptation language regimes",
     ),
-    "output": ("report plot task_plot views", "errors data tabular files adaptation"),
-    "program": ("cli commands options demo __main__", "core errors data checkpoint meta files adaptation output"),
+    "output": ("report plot task_plot loss_plot views", "errors data tabular files adaptation meta_optim"),
+    "program": (
+        "cli commands optim_commands options demo __main__",
+        "core errors data checkpoint meta files adaptation output optim meta_optim",
+    ),
 }
 MEMBERS = {member: group for group, (members, _) in DIRECTIONS.items() for member in members.split()}
 SAVES_CODE = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}

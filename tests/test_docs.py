@@ -225,7 +225,7 @@ def test_printed_numbers_come_from_results():
         for row in rows:
             first, *cells = [cell.strip() for cell in row.strip("|").split("|")]
             label = first.strip("`* ")
-            own = [entry for entry in entries if label in {entry.get("name"), entry.get("regime")}]
+            own = [entry for entry in entries if label in {entry.get(key) for key in ("name", "regime", "work")}]
             assert own, f"{name} has no entry named {label!r}"
             known = numbers_in(own)
             printed = [n for cell in cells for n in re.findall(r"[-−]?(?:\d[\d,]*)?\.?\d+", cell)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import math
 from pathlib import Path
 from typing import cast
 
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from amortix.errors import ArrayError, ConfigError, FormatError, StateError
 from amortix.ops import UpdateNetwork
 from amortix.ops.learned_update import definition
-from amortix.optim import VERSION, LearnedOptimizer, load_network, save_network
+from amortix.optim import VERSION, LearnedOptimizer, LearnedRule, load_rule, save_rule
 from cases.learned_update import NETWORKS, draw_network
 
 KINDS = pytest.mark.parametrize("kind", ["39-32-32-2", "tiny"])
@@ -343,30 +344,63 @@ def test_autograd_notices_that_parameters_changed(network: UpdateNetwork) -> Non
         loss.backward()
 
 
+# Bodies and rates
+
+
+@KINDS
+def test_foreach_gives_the_steps_of_fused(kind: str) -> None:
+    network = draw_network(NETWORKS[kind])
+    ends = []
+    for settings in ({"fused": True}, {"foreach": True}):
+        net = model()
+        ends.append(
+            train(net, LearnedOptimizer(net.parameters(), network, lr=0.1, weight_decay=0.1, **settings), range(3))
+        )
+    close(*ends)
+    with pytest.raises(ConfigError, match="give one of them"):
+        LearnedOptimizer([torch.zeros(2)], network, foreach=True, fused=True)
+
+
+def test_the_rate_depends_on_the_shape_and_the_decay_does_not(network: UpdateNetwork) -> None:
+    """Vectors move at exp(a), matrices of C columns at (C / 16)^(−b), and all decay alike."""
+    rule = LearnedRule(network, torch.tensor([0.7, 0.5]))
+    shapes, factors = [(6, 64), (6, 4), (3, 8, 2, 4), (9,), ()], [0.5, 2.0, 0.5, math.exp(0.7), math.exp(0.7)]
+    for shape, factor in zip(shapes, factors, strict=True):
+        moved = []
+        for weights in (network, rule):
+            parameter = nn.Parameter(torch.ones(shape))
+            parameter.grad = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+            LearnedOptimizer([parameter], weights, lr=0.1, weight_decay=0.5).step()
+            moved.append(parameter.detach() - 0.95)
+        torch.testing.assert_close(moved[1], moved[0] * factor, rtol=1e-4, atol=1e-6)
+
+
 # Files
 
 
 @KINDS
 def test_a_network_survives_its_file(kind: str, tmp_path: Path) -> None:
     network, path = draw_network(NETWORKS[kind]), tmp_path / "weights.safetensors"
-    save_network(path, network)
-    same(load_network(path).tensors(), network.tensors())
+    rule = LearnedRule(network, torch.tensor([-0.5, 0.75]))
+    save_rule(path, rule)
+    same(load_rule(path).network.tensors(), network.tensors())
+    same([load_rule(path).shape_rate], [rule.shape_rate])
     net, other = model(), model()
     got = train(net, LearnedOptimizer(net.parameters(), path, lr=0.1), range(2))
-    same(got, train(other, LearnedOptimizer(other.parameters(), network, lr=0.1), range(2)))
+    same(got, train(other, LearnedOptimizer(other.parameters(), rule, lr=0.1), range(2)))
 
 
 def test_files_that_are_no_network_are_refused(network: UpdateNetwork, tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
-    with pytest.raises(ConfigError, match="no weights at tiny"):
-        LearnedOptimizer([torch.zeros(2)], "tiny")
+    with pytest.raises(ConfigError, match="no weights at huge"):
+        LearnedOptimizer([torch.zeros(2)], "huge")
     path = tmp_path / "weights.safetensors"
     save_file({"a": torch.zeros(2)}, path)
-    with pytest.raises(FormatError, match="is no network of an optimizer"):
-        load_network(path)
-    save_network(path, network)
+    with pytest.raises(FormatError, match="holds no learned optimizer"):
+        load_rule(path)
+    save_rule(path, LearnedRule(network))
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(FormatError, match="is damaged"):
-        load_network(path)
+        load_rule(path)

@@ -37,8 +37,8 @@ def test_a_quick_run_prints_one_object_a_row(script):
         assert math.isfinite(row["ratio"])
         assert row["work"]
         assert row["peer_name"]
-        # Rates; or memory, where the ratio is the peer's over ours, so that more is better too.
-        assert row["unit"].endswith("/s") or row["unit"].startswith("MB")
+        # Rates; or memory or loss, where the ratio is the peer's over ours, so that more is better too.
+        assert row["unit"].endswith("/s") or row["unit"].startswith("MB") or row["unit"] == "loss"
 
 
 @pytest.mark.slow

@@ -98,6 +98,7 @@ def test_the_package_is_whole(members):
     for folder in folders:
         modules |= shipped(f"{folder}/", "*.py")
     data = shipped("ops/kernels/", "*.cu") | shipped("recipes/", "*.toml") | shipped("", "*.pyi")
+    data |= shipped("recipes/optimizers/", "*.toml") | shipped("weights/optimizers/", "*.safetensors")
     data |= shipped("weights/", "*.safetensors") | shipped("weights/", "*.json")
     for name, content in (modules | data).items():
         assert members.get(name) == content, f"{name} is not in the wheel as it is in the tree"

@@ -1,4 +1,4 @@
-"""The command line: adapt, predict, evaluate, train, info, tasks. Results to stdout, progress and errors to stderr.
+"""The command line: adapt, predict, evaluate, train, info, tasks, optim. Results to stdout, the rest to stderr.
 
 Every foreseen failure is one sentence on stderr and exit status 1; a wrong call is status 2; an interrupted
 adaptation or training is status 130. Nothing that needs PyTorch is imported before a command runs.
@@ -26,6 +26,8 @@ app = typer.Typer(
 )
 tasks_app = typer.Typer(help="Look at the families of synthetic tasks.", no_args_is_help=True)
 app.add_typer(tasks_app, name="tasks")
+optim_app = typer.Typer(help="Train learned optimizers, and compare them with others.", no_args_is_help=True)
+app.add_typer(optim_app, name="optim")
 
 
 class RegimeChoice(StrEnum):
@@ -228,6 +230,46 @@ def preview_tasks(
 
     settings = family_settings(family, dim, classes, setting)
     commands.preview_tasks(settings, seed=seed, tasks=tasks, rows=rows, plot=plot, json=json)
+
+
+@optim_app.command("train")
+@one_sentence
+def train_optimizer(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A .toml file, or the name of bundled weights.")],
+    out: Annotated[Path, typer.Option(help="Folder for NAME.safetensors, its card, and the run in progress.")] = Path(),
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run found in the folder.")] = False,
+    seconds: Annotated[float | None, typer.Option(help="Stop after this long, ready to resume.", min=0)] = None,
+    json: Json = False,
+) -> None:
+    """Meta-train a learned optimizer by a recipe."""
+    from amortix import optim_commands
+
+    again = f"amortix: stopped; go on by: amortix optim train {recipe} --out {out} --resume"
+    try:
+        if not optim_commands.train(recipe, out, resume=resume, seconds=seconds, json=json):
+            typer.echo(again, err=True)
+    except KeyboardInterrupt:
+        typer.echo(again, err=True)
+        raise typer.Exit(130) from None
+
+
+@optim_app.command("compare")
+@one_sentence
+def compare_optimizers(
+    task: Annotated[str, typer.Option(help="perceptron, logistic, convnet, transformer or regression.")] = "perceptron",
+    weights: Annotated[
+        list[str] | None, typer.Option(help="Bundled weights, or a file; may be repeated. [default: all bundled]")
+    ] = None,
+    steps: Annotated[int, typer.Option(help="Mini-batches of a training.", min=1)] = 300,
+    seeds: Annotated[int, typer.Option(help="Trainings of each optimizer.", min=1)] = 3,
+    plot: Annotated[Path | None, typer.Option(help="Draw loss against steps and seconds: .png, .svg or .pdf.")] = None,
+    json: Json = False,
+) -> None:
+    """Train a network by learned optimizers, AdamW, SGD and schedule-free AdamW; these at the best of seven rates."""
+    from amortix import optim_commands
+    from amortix.learned_rule import bundled_rules
+
+    optim_commands.compare(task, weights or list(bundled_rules()), steps=steps, seeds=seeds, plot=plot, json=json)
 
 
 @contextmanager

@@ -1,8 +1,6 @@
-"""A learned optimizer in the place of any of `torch.optim`, and the file that holds its weights.
+"""A learned optimizer in the place of any of `torch.optim`.
 
-The step is `amortix.ops.learned_update`; what meta-training differentiates is that operation's definition. A file of
-weights is safetensors with ``momentum_decay [K]``, ``square_decay [1]``, ``factored_decay [F]``, ``scale [2]`` and, for
-each layer i, ``layers.i.weight`` and ``layers.i.bias``.
+The step is `amortix.ops.learned_update` at the rates of `amortix.learned_rule`; `amortix.meta_optim` trains it.
 """
 
 from __future__ import annotations
@@ -12,22 +10,21 @@ import math
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from os import PathLike
-from pathlib import Path
 from typing import Any, cast, final
 
 import torch
 from torch import Tensor
 
-from amortix.data.writing import replacing_file
-from amortix.errors import ArrayError, ConfigError, FormatError, StateError
+from amortix.errors import ArrayError, ConfigError, StateError
+from amortix.learned_rule import LearnedRule, bundled_rules, load_rule, save_rule
 from amortix.ops import UpdateNetwork, UpdateState, learned_update_
 from amortix.ops._learned import check_network, matrix
+from amortix.ops.learned_update import definition
+
+__all__ = ["VERSION", "LearnedOptimizer", "LearnedRule", "bundled_rules", "load_rule", "save_rule"]
 
 VERSION = 1
 """Of what `LearnedOptimizer.state_dict` holds; raised when an older release could no longer read it."""
-
-_FORMAT = {"format": "amortix.optim", "version": "1"}
-_DECAYS = ("momentum_decay", "square_decay", "factored_decay", "scale")
 
 
 @final
@@ -42,13 +39,16 @@ class LearnedOptimizer(torch.optim.Optimizer):
     Args:
         params: parameters or groups of them, named or not, as for any optimizer. Groups may differ in ``lr`` and
             ``weight_decay``.
-        weights: path of a file that `save_network` wrote, or the network itself.
+        weights: name of bundled weights, path of a file that `save_rule` wrote, or a rule or network itself.
         lr: multiplies the learned step; 1 is what the network was trained with. Any scheduler of torch may change it.
         weight_decay: beside the gradient, as in AdamW: a step takes away ``lr · weight_decay`` of a parameter.
+        foreach: True for the operation's definition in plain PyTorch, tensor by tensor; slower, for comparison.
+        fused: True, as where neither is given, for the operation itself.
 
     Raises:
         ArrayError: a parameter is neither float32 nor bfloat16, or is sharded (DTensor); the message names it.
-        ConfigError: ``lr`` or ``weight_decay`` is negative or not finite, or the weights cannot be found.
+        ConfigError: ``lr`` or ``weight_decay`` is negative or not finite, the weights cannot be found, or both
+            ``foreach`` and ``fused`` are given.
         FormatError: the file is no network, or damaged.
 
     References:
@@ -58,15 +58,22 @@ class LearnedOptimizer(torch.optim.Optimizer):
     def __init__(
         self,
         params: Any,
-        weights: UpdateNetwork | str | PathLike[str],
+        weights: LearnedRule | UpdateNetwork | str | PathLike[str] = "tiny",
         *,
         lr: float = 1.0,
         weight_decay: float = 0.0,
+        foreach: bool | None = None,
+        fused: bool | None = None,
     ) -> None:
-        self.network = weights if isinstance(weights, UpdateNetwork) else load_network(weights)
+        if foreach and fused:
+            raise ConfigError("foreach=True, fused=True; give one of them, or none")
+        self.rule = _rule(weights)
+        self.network = self.rule.network
         check_network(self.network)
         self.skipped = 0
+        self._apply = _apply_definition if foreach else learned_update_
         self._copies: dict[torch.device, UpdateNetwork] = {}
+        self._rates: dict[torch.Size, float] = {}
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "version": VERSION})
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -104,8 +111,9 @@ class LearnedOptimizer(torch.optim.Optimizer):
                 warnings.warn("a gradient is not finite: the step is left out; see `skipped`", stacklevel=2)
             return loss
         for group, parameters in zip(self.param_groups, groups, strict=True):
-            for alike in _alike(parameters):
-                self._update(alike, float(group["lr"]), float(group["weight_decay"]))
+            for multiplier, alike in self._alike(parameters):
+                # What decays is not learned, and so not scaled by shape.
+                self._update(alike, float(group["lr"]) * multiplier, float(group["weight_decay"]) / multiplier)
         return loss
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -125,7 +133,8 @@ class LearnedOptimizer(torch.optim.Optimizer):
                 self._load(key, parameter, state_dict["state"][key])
 
     def __getstate__(self) -> dict[str, Any]:
-        return super().__getstate__() | {"network": self.network, "skipped": self.skipped, "_copies": {}}
+        own = {name: getattr(self, name) for name in ("rule", "network", "skipped", "_apply")}
+        return super().__getstate__() | own | {"_copies": {}, "_rates": {}}
 
     def _update(self, parameters: list[Tensor], rate: float, weight_decay: float) -> None:
         states = [self._state(parameter) for parameter in parameters]
@@ -145,9 +154,19 @@ class LearnedOptimizer(torch.optim.Optimizer):
         gradients = [cast(Tensor, parameter.grad).to(parameter.dtype) for parameter in parameters]
         step = torch.stack([state["step"] for state in states])
         network = self._on(parameters[0].device)
-        learned_update_(parameters, gradients, lists, step, network, rate=rate, weight_decay=weight_decay)
+        self._apply(parameters, gradients, lists, step, network, rate=rate, weight_decay=weight_decay)
         for state in states:
             state["step"] += 1
+
+    def _alike(self, parameters: Iterable[Tensor]) -> list[tuple[float, list[Tensor]]]:
+        """The parameters by rate, dtype and device: one call of the operation each."""
+        parts: dict[tuple[float, torch.dtype, torch.device], list[Tensor]] = {}
+        for parameter in parameters:
+            if parameter.shape not in self._rates:
+                self._rates[parameter.shape] = float(self.rule.rate(parameter.shape))
+            key = self._rates[parameter.shape], parameter.dtype, parameter.device
+            parts.setdefault(key, []).append(parameter)
+        return [(key[0], alike) for key, alike in parts.items()]
 
     def _state(self, parameter: Tensor) -> dict[str, Tensor]:
         """The state of a parameter, made before its first step."""
@@ -166,48 +185,6 @@ class LearnedOptimizer(torch.optim.Optimizer):
         if shapes[0] != shapes[1]:
             raise StateError(f"the state of parameter {key} is {shapes[0]}; this network needs {shapes[1]}")
         self.state[parameter] = {name: one.copy_(saved[name]) for name, one in wanted.items()}
-
-
-def save_network(path: str | PathLike[str], network: UpdateNetwork) -> None:
-    """Write a network to a file that `LearnedOptimizer` takes as its weights."""
-    from safetensors.torch import save_file
-
-    check_network(network)
-    names = [*_DECAYS]
-    for place in range(len(network.layers) // 2):
-        names += [f"layers.{place}.weight", f"layers.{place}.bias"]
-    tensors = [one.detach().cpu().float().contiguous() for one in network.tensors()]
-    with replacing_file(Path(path)) as fresh:
-        save_file(dict(zip(names, tensors, strict=True)), fresh, _FORMAT)
-
-
-def load_network(path: str | PathLike[str]) -> UpdateNetwork:
-    """Read what `save_network` wrote.
-
-    Raises:
-        ConfigError: there is no such file.
-        FormatError: it is damaged or no network.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, "pt") as file:
-            head, tensors = file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except OSError as error:
-        raise ConfigError(f"no weights at {path} ({error}); give the path of a file, none is bundled yet") from None
-    except SafetensorError as error:
-        raise FormatError(f"{path} is damaged ({error}); write it again with amortix.optim.save_network") from None
-    layers = [f"layers.{place}.{kind}" for place in range(len(tensors) // 2 - 2) for kind in ("weight", "bias")]
-    if {name: head.get(name) for name in _FORMAT} != _FORMAT or set(tensors) != {*_DECAYS, *layers}:
-        raise FormatError(
-            f"{path} is no network of an optimizer, or of another release; see amortix.optim.save_network"
-        )
-    network = UpdateNetwork.of([tensors[name] for name in (*_DECAYS, *layers)])
-    try:
-        check_network(network)
-    except ArrayError as error:
-        raise FormatError(f"{path}: {error}") from None
-    return network
 
 
 def _check_parameter(name: object, parameter: Tensor) -> None:
@@ -231,12 +208,29 @@ def _finite(gradients: Sequence[Tensor | None]) -> bool:
     return bool(torch.stack([size.to(sizes[0].device) for size in sizes]).isfinite().all())
 
 
-def _alike(parameters: Iterable[Tensor]) -> list[list[Tensor]]:
-    """The parameters by dtype and device: one call of the operation each."""
-    parts: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
-    for parameter in parameters:
-        parts.setdefault((parameter.dtype, parameter.device), []).append(parameter)
-    return list(parts.values())
+def _rule(weights: LearnedRule | UpdateNetwork | str | PathLike[str]) -> LearnedRule:
+    if isinstance(weights, LearnedRule):
+        return weights
+    return LearnedRule(weights) if isinstance(weights, UpdateNetwork) else load_rule(weights)
+
+
+def _apply_definition(
+    parameters: Sequence[Tensor],
+    gradients: Sequence[Tensor],
+    state: UpdateState,
+    step: Tensor,
+    network: UpdateNetwork,
+    *,
+    rate: float,
+    weight_decay: float,
+) -> None:
+    """`learned_update_` by its definition."""
+    wide = [[one.float() for one in some] for some in (parameters, gradients)]
+    lists = [state.momentum, state.square, state.row, state.column]
+    results = definition(*wide, *lists, step, network.tensors(), rate, weight_decay)  # pyright: ignore[reportCallIssue]
+    for olds, news in zip((parameters, *lists), results, strict=True):
+        for old, new in zip(olds, news, strict=True):
+            old.copy_(new)
 
 
 def _first(parameter: Tensor, network: UpdateNetwork) -> dict[str, Tensor]:

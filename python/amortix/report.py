@@ -220,7 +220,7 @@ def training_bar(*, shown: bool) -> Iterator[Callable[[Mapping[str, Any]], None]
         line = bar.add_task("", total=None, text="")
 
         def update(row: Mapping[str, Any]) -> None:
-            text = f"loss {row['loss']:.4g}  failures {row['failures']}"
+            text = "  ".join(f"{name} {row[name]:.4g}" for name in ("loss", "best", "failures") if name in row)
             bar.update(line, completed=row["iteration"], total=row["iterations"], text=text)
 
         yield update

@@ -1,0 +1,1 @@
+"""Meta-training of learned optimizers: tasks, parametrisations, inner problems, outer gradients, the trainer."""
