@@ -257,6 +257,15 @@ def test_a_step_with_a_bad_gradient_is_left_out_and_counted(network: UpdateNetwo
     same(train(net, optimizer, range(2, 4)), wanted)
 
 
+def test_a_gradient_whose_square_overflows_is_finite(network: UpdateNetwork) -> None:
+    parameter = torch.zeros(3, requires_grad=True)
+    optimizer = LearnedOptimizer([parameter], network)
+    parameter.grad = torch.full((3,), 1e30)
+    optimizer.step()
+    assert optimizer.skipped == 0
+    assert int(optimizer.state[parameter]["step"]) == 1
+
+
 def test_other_numbers_and_sparse_gradients_are_refused_by_name(network: UpdateNetwork) -> None:
     for dtype in (torch.float64, torch.float16, torch.complex64):
         with pytest.raises(ArrayError, match=f"parameter 1 of group 0 is {dtype}"):

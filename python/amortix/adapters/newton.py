@@ -163,6 +163,8 @@ def _length(value: Tensor, goal: Tensor, tail: Moments, rows: tuple[_Rows, ...],
     for shorter in (0.5, 0.25, 0.0625):
         trial = value + length[:, None, None] * (goal - value)
         worse = ~(_objective(trial, tail, rows, log_damping) <= before + slack)
+        if not bool(worse.any()):
+            break
         length = torch.where(worse, shorter, length)
     return length[:, None, None]
 
@@ -174,10 +176,10 @@ def _linearise(value: Tensor, rows: _Rows) -> Moments:
     scale = (rows.weight / count.clamp_min(torch.finfo(count.dtype).tiny)[:, None]).unsqueeze(2)
     probability = F.softmax(features @ value, dim=-1)
     spread = torch.diag_embed(probability) - probability.unsqueeze(3) * probability.unsqueeze(2)
-    # [T, B, O, O] × φφᵀ, one pair of classes at a time as a matrix product over the rows.
-    weighted = (scale * spread.flatten(2)).transpose(1, 2).unsqueeze(3) * features.unsqueeze(1)
-    blocks = weighted.transpose(2, 3) @ features.unsqueeze(1)
-    second = blocks.view(tasks, outputs, outputs, size, size).permute(0, 3, 1, 4, 2)
+    # φφᵀ × [T, B, O, O] as one matrix product over the rows.
+    weighted = (scale * spread.flatten(2)).unsqueeze(3) * features.unsqueeze(2)
+    blocks = features.transpose(1, 2) @ weighted.flatten(2)
+    second = blocks.view(tasks, size, outputs, outputs, size).transpose(3, 4)
     second = second.reshape(tasks, size * outputs, size * outputs)
     gradient = features.transpose(1, 2) @ (scale * (probability - indicators(rows.y, outputs)))
     flat = value.reshape(tasks, -1, 1)

@@ -1,11 +1,8 @@
 //! The features of a block of parameters, one feature after the other, parameters in lanes.
 
-use pulp::{Simd, WithSimd};
+use super::BLOCK;
 
-use super::network::Scratch;
-use super::{BLOCK, UpdateRule};
-
-const SQUARE_FLOOR: f32 = 1e-6;
+pub(super) const SQUARE_FLOOR: f32 = 1e-6;
 const FACTOR_FLOOR: f32 = 1e-9;
 const FACTORED_FLOOR: f32 = 1e-8;
 
@@ -40,6 +37,20 @@ impl<'a> Factors<'a> {
         }
     }
 
+    /// Mean squares over the tensor of what only rows or only columns tell apart: a, b, 1/√a and 1/√b.
+    pub(super) fn mean_squares(&self) -> impl Iterator<Item = f64> {
+        let (row, column) = (&self.row, &self.column);
+        [
+            (row.raw, self.rows),
+            (column.raw, self.columns),
+            (&row.root, self.rows),
+            (&column.root, self.columns),
+        ]
+        .into_iter()
+        .flat_map(|(all, length)| all.chunks_exact(length))
+        .map(|one| one.iter().map(|v| f64::from(*v) * f64::from(*v)).sum::<f64>() / one.len() as f64)
+    }
+
     /// Call with every stretch of one row in the `count` parameters from `first` on: where it begins, its length, its
     /// row and its first column.
     #[inline(always)]
@@ -52,19 +63,15 @@ impl<'a> Factors<'a> {
         }
     }
 
-    /// The row and the column statistic at each decay.
+    /// What a row and what a column contribute to Adafactor's factor, at each decay.
     #[inline(always)]
-    fn by_decay<'b>(
-        &self,
-        row: &'b [f32],
-        column: &'b [f32],
-    ) -> impl Iterator<Item = (&'b [f32], &'b [f32])> {
-        row.chunks_exact(self.rows).zip(column.chunks_exact(self.columns))
+    pub(super) fn pairs(&self) -> impl Iterator<Item = (&[f32], &[f32])> {
+        self.row.factor.chunks_exact(self.rows).zip(self.column.factor.chunks_exact(self.columns))
     }
 
     /// Row times column for the parameters from `first` on.
     #[inline(always)]
-    fn product(&self, row: &[f32], column: &[f32], first: usize, out: &mut [f32]) {
+    pub(super) fn product(&self, row: &[f32], column: &[f32], first: usize, out: &mut [f32]) {
         self.stretches(first, out.len(), |at, length, r, c| {
             let stretch = out[at..at + length].iter_mut().zip(&column[c..c + length]);
             stretch.for_each(|(out, column)| *out = row[r] * column);
@@ -126,7 +133,7 @@ impl Block<'_, '_> {
         }
         let (row, column) = (&factors.row, &factors.column);
         let mut factor = [0.0; BLOCK];
-        for (row, column) in factors.by_decay(&row.factor, &column.factor) {
+        for (row, column) in factors.pairs() {
             factors.product(row, column, self.first, &mut factor[..count]);
             multiply(self.gradient, &factor, lanes.next());
         }
@@ -136,7 +143,7 @@ impl Block<'_, '_> {
             let columns = column.chunks_exact(factors.columns);
             columns.for_each(|column| factors.spread_column(column, self.first, lanes.next()));
         }
-        for ((row, column), m) in factors.by_decay(&row.factor, &column.factor).zip(momentum()) {
+        for ((row, column), m) in factors.pairs().zip(momentum()) {
             factors.product(row, column, self.first, &mut factor[..count]);
             multiply(m, &factor, lanes.next());
         }
@@ -161,65 +168,4 @@ impl<'a> Lanes<'a> {
 #[inline(always)]
 fn multiply(a: &[f32], b: &[f32], out: &mut [f32]) {
     out.iter_mut().zip(a).zip(b).for_each(|((out, a), b)| *out = a * b);
-}
-
-/// Decay the state of a chunk towards its gradient.
-pub(super) struct Advance<'a, 'b> {
-    pub(super) rule: UpdateRule<'a>,
-    pub(super) factors: &'a Factors<'a>,
-    pub(super) first: usize,
-    pub(super) gradient: &'a [f32],
-    pub(super) parameter: &'a [f32],
-    pub(super) momentum: Vec<&'b mut [f32]>,
-    pub(super) square: &'a mut [f32],
-}
-
-impl<'a, 'b> Advance<'a, 'b> {
-    pub(super) fn into_sums(self, features: usize, scratch: &'a mut Scratch) -> Sums<'a, 'b> {
-        Sums { advance: self, features, scratch }
-    }
-
-    #[inline(always)]
-    fn state(&mut self) {
-        for (m, decay) in self.momentum.iter_mut().zip(self.rule.momentum_decay) {
-            m.iter_mut().zip(self.gradient).for_each(|(m, g)| *m = decay * *m + (1.0 - decay) * g);
-        }
-        let decay = self.rule.square_decay;
-        let both = self.square.iter_mut().zip(self.gradient);
-        both.for_each(|(v, g)| *v = decay * *v + (1.0 - decay) * (g * g));
-    }
-}
-
-/// `Advance`, then the sums of squares of every feature over the chunk.
-pub(super) struct Sums<'a, 'b> {
-    advance: Advance<'a, 'b>,
-    features: usize,
-    scratch: &'a mut Scratch,
-}
-
-impl WithSimd for Sums<'_, '_> {
-    type Output = Vec<f32>;
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) -> Vec<f32> {
-        let Self { mut advance, features, scratch } = self;
-        advance.state();
-        let mut sums = vec![[0.0f32; 16]; features];
-        let lanes = scratch.features(features);
-        let parts = advance.gradient.chunks(BLOCK).zip(advance.parameter.chunks(BLOCK));
-        for (place, ((gradient, parameter), square)) in parts.zip(advance.square.chunks(BLOCK)).enumerate() {
-            let offset = place * BLOCK;
-            let (factors, first, momentum) = (advance.factors, advance.first + offset, &advance.momentum[..]);
-            if gradient.len() < BLOCK {
-                lanes.fill(0.0);
-            }
-            Block { factors, first, offset, gradient, parameter, momentum, square }.features(lanes);
-            for (sums, lanes) in sums.iter_mut().zip(lanes.chunks_exact(BLOCK)) {
-                for values in lanes.as_chunks::<16>().0 {
-                    sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value * value);
-                }
-            }
-        }
-        sums.iter().map(|lanes| lanes.iter().sum()).collect()
-    }
 }

@@ -5,13 +5,15 @@
 //! shows nowhere. Features of a block of parameters lie side by side in lanes, so the network is a small matrix product
 //! that leaves the first-level cache only for its inputs and its result.
 
+mod advance;
 mod features;
 mod network;
 mod statistics;
 
 use rayon::prelude::*;
 
-use self::features::{Advance, Factors};
+use self::advance::Advance;
+use self::features::Factors;
 use self::network::{Apply, Network, Scratch};
 use crate::{Error, Result};
 
@@ -121,23 +123,25 @@ fn step(rule: UpdateRule<'_>, network: &Network, tensor: &mut UpdateTensor<'_>) 
         .zip(square.par_chunks_mut(CHUNK))
         .zip(gradient.par_chunks(CHUNK).zip(parameter.par_chunks(CHUNK)))
         .enumerate()
-        .map_init(Scratch::default, |scratch, (place, ((momentum, square), (gradient, parameter)))| {
-            let work = Advance {
+        .map(|(place, ((momentum, square), (gradient, parameter)))| {
+            let (factors, first) = (&factors, place * CHUNK);
+            pulp::Arch::new().dispatch(Advance {
                 rule,
-                factors: &factors,
-                first: place * CHUNK,
+                factors,
+                first,
                 gradient,
                 parameter,
                 momentum,
                 square,
-            };
-            pulp::Arch::new().dispatch(work.into_sums(network.features(), scratch))
+            })
         })
         .collect();
-    let mean_square =
-        |feature: usize| sums.iter().map(|chunk| f64::from(chunk[feature])).sum::<f64>() / size as f64;
-    let scale: Vec<f32> =
-        (0..network.features()).map(|f| (mean_square(f) as f32 + 1e-5).sqrt().recip()).collect();
+    let mean_squares: Vec<f64> = (0..4 + 2 * rule.momentum_decay.len() + 2 * rule.factored_decay.len())
+        .map(|place| sums.iter().map(|chunk| f64::from(chunk[place])).sum::<f64>() / size as f64)
+        .collect();
+    let (own, with_momentum) = mean_squares.split_at(mean_squares.len() - rule.factored_decay.len());
+    let all = own.iter().copied().chain(factors.mean_squares()).chain(with_momentum.iter().copied());
+    let scale: Vec<f32> = all.map(|mean| (mean as f32 + 1e-5).sqrt().recip()).collect();
     let network = network.of_tensor(&scale, *step);
     chunks(momentum, size)
         .into_par_iter()

@@ -59,10 +59,6 @@ impl Network {
         Ok(Self { features, layers: packed, time: read(features..width) })
     }
 
-    pub(super) fn features(&self) -> usize {
-        self.features
-    }
-
     /// With the normalisation of a tensor's features in its first weights, and its time in the first biases.
     pub(super) fn of_tensor(&self, scale: &[f32], step: f32) -> Self {
         let time: Vec<f32> = TIME_SCALES.iter().map(|scale| math::tanh(step / scale - 1.0)).collect();
@@ -160,14 +156,6 @@ fn tile<S: Simd, const HIGH: usize, const WIDE: usize>(
 pub(super) struct Scratch {
     features: Vec<f32>,
     hidden: [Vec<f32>; 2],
-}
-
-impl Scratch {
-    /// Room for `[features, BLOCK]`.
-    pub(super) fn features(&mut self, features: usize) -> &mut [f32] {
-        self.features.resize(features * BLOCK, 0.0);
-        &mut self.features
-    }
 }
 
 /// The step of a chunk, whose state has advanced.
