@@ -7,10 +7,11 @@ import sys
 from pathlib import Path
 
 from amortix.errors import AmortixError
-from amortix.experiments import functions, images, linear, omniglot, prompt, sinusoid
+from amortix.experiments import batches, functions, images, linear, omniglot, prompt, sinusoid
 from amortix.experiments.harness import run, table
 
 EXPERIMENTS = {
+    "batches": batches.EXPERIMENT,
     "functions": functions.EXPERIMENT,
     "images": images.EXPERIMENT,
     "linear": linear.EXPERIMENT,
