@@ -1,6 +1,6 @@
 """Ten steps of 128 rows against one step of all 1,280, in products, seconds and memory, for several learners.
 
-Sixteen tasks of 64 columns and 32 queries each, adapted without gradients of an outer loss. Neither work nor memory
+Four tasks of 64 columns and 32 queries each, adapted without gradients of an outer loss. Neither work nor memory
 depend on weights, so learners of methods are not trained here. A method of gradients takes one step a mini-batch.
 
 FLOP are those of matrix products and attention by torch's own counts, two for each multiplication; learners whose
@@ -26,10 +26,10 @@ from amortix.experiments.harness import Cell, Experiment
 from amortix.experiments.meta import Clock
 from amortix.learner import AbstractLearner
 
-_TASKS, _DIM, _QUERIES = 16, 64, 32
+_TASKS, _DIM, _QUERIES = 4, 64, 32
 _METHODS = ("maml", "hypernetwork", "attentive-np", "markov-parametric", "markov-implicit", "gpt", "pfn")
 _REGIMES = ("parametric", "explicit", "implicit")
-_REPEATS = 5  # of which the fastest counts
+_REPEATS = 3  # of which the fastest counts
 
 
 def cells(quick: bool) -> Sequence[Cell]:

@@ -44,7 +44,7 @@ def folder(name: str) -> Path:
 
 def cells(quick: bool) -> Sequence[Cell]:
     """Learners, each tested on both sets."""
-    size = {"iterations": 2, "tasks": 4} if quick else {"iterations": 400, "tasks": 64}
+    size = {"iterations": 2, "tasks": 4} if quick else {"iterations": 200, "tasks": 64}
     bundled = [{"name": f"{name} (bundled)", "regime": name, "tasks": size["tasks"]} for name in _REGIMES]
     return [*bundled, *({"name": name, "method": name, **size} for name in _METHODS)]
 
