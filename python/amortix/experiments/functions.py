@@ -38,7 +38,7 @@ _REGIMES = ("parametric", "explicit", "implicit")
 
 def cells(quick: bool) -> Sequence[Cell]:
     """Families times learners."""
-    size = {"iterations": 3, "tasks": 8} if quick else {"iterations": 150, "tasks": 128}
+    size = {"iterations": 3, "tasks": 8} if quick else {"iterations": 150, "tasks": 64}
     rows: list[Cell] = []
     for family in list(_FAMILIES)[: 1 if quick else None]:
         rows.append({"name": f"{family}, least squares", "family": family, "kind": "least squares", **size})
