@@ -9,9 +9,10 @@ import statistics
 from pathlib import Path
 
 import pytest
+import torch
 
 from amortix.errors import SourceError
-from amortix.experiments import images, omniglot
+from amortix.experiments import batches, images, omniglot
 from amortix.experiments.__main__ import EXPERIMENTS, main
 from amortix.experiments.harness import Experiment, read, run, table
 
@@ -109,3 +110,14 @@ def test_the_page_prints_what_was_measured():
         assert lines, name
         assert printed.strip() == table(lines), f"print the table of {name} anew"
         assert all(line["commit"] and line["command"].startswith("python -m amortix.experiments ") for line in lines)
+
+
+def test_products_and_live_memory_are_counted():
+    x = torch.ones(64, 32)
+    with batches._Tally() as tally:
+        for _ in range(3):
+            y = x.T @ x
+            del y
+    assert tally.flop == 3 * 2 * 32 * 64 * 32
+    assert tally.peak == 4 * (32 * 32 + 64 * 32)  # a product, and what it is a product of
+    assert not tally.uncounted

@@ -7,11 +7,12 @@ import sys
 from pathlib import Path
 
 from amortix.errors import AmortixError
-from amortix.experiments import baselines, functions, images, linear, omniglot, prompt, sinusoid
+from amortix.experiments import baselines, batches, functions, images, linear, omniglot, prompt, sinusoid
 from amortix.experiments.harness import run, table
 
 EXPERIMENTS = {
     "baselines": baselines.EXPERIMENT,
+    "batches": batches.EXPERIMENT,
     "functions": functions.EXPERIMENT,
     "images": images.EXPERIMENT,
     "linear": linear.EXPERIMENT,

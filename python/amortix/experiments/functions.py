@@ -1,9 +1,10 @@
-"""What is learned in context: linear, sparse, two-layer and tree functions of 20 inputs, without noise.
+"""What is learned in context: linear, sparse, two-layer and tree functions of 20 inputs.
 
-The functions of Garg et al.; errors are divided by the variance of the function, after 10, 20, 40 and 100 rows in one
-mini-batch. ``gpt`` is their kind of learner, a causal transformer, trained here on the family it is tested on, at sizes
-and for a time that one core allows: far below the published 9.5 million parameters and 500,000 iterations. The bundled
-learners have never seen these families but for linear ones.
+The functions of Garg et al., but that linear ones here have an intercept; errors against the function itself, divided
+by its mean square, after 10, 20, 40 and 100 rows in one mini-batch. There is no noise but in the noisy linear
+functions: deviation 1 on functions of variance 21. ``gpt`` is their kind of learner, a causal transformer, trained here
+on the family it is tested on, at sizes and for a time that one core allows: far below the published 9.5 million
+parameters and 500,000 iterations. The bundled learners have never seen these families but for linear ones.
 
 References:
     Garg, Tsipras, Liang and Valiant, "What can transformers learn in-context?", NeurIPS 2022.
@@ -27,17 +28,17 @@ _ROWS = (10, 20, 40, 100)
 _TWO_LAYERS = {"hidden": 100, "activation": "relu", "weight_scale": [1.0, 1.0]}
 _FAMILIES: dict[str, dict[str, Any]] = {
     "linear": {"family": "linear", "dim": [20, 20], "noise": [0.0, 0.0]},
+    "noisy linear": {"family": "linear", "dim": [20, 20], "noise": [1.0, 1.0]},
     "sparse": {"family": "linear", "dim": [20, 20], "noise": [0.0, 0.0], "sparsity": 0.85},
     "two layers": {"family": "mlp", "dim": [20, 20], "noise": [0.0, 0.0], **_TWO_LAYERS},
     "tree": {"family": "tree", "dim": [20, 20]},
 }
-_METHODS = ("gpt", "pfn", "attentive-np")
 _REGIMES = ("parametric", "explicit", "implicit")
 
 
 def cells(quick: bool) -> Sequence[Cell]:
     """Families times learners."""
-    size = {"iterations": 3, "tasks": 8} if quick else {"iterations": 2500, "tasks": 512}
+    size = {"iterations": 3, "tasks": 8} if quick else {"iterations": 150, "tasks": 64}
     rows: list[Cell] = []
     for family in list(_FAMILIES)[: 1 if quick else None]:
         rows.append({"name": f"{family}, least squares", "family": family, "kind": "least squares", **size})
@@ -45,10 +46,7 @@ def cells(quick: bool) -> Sequence[Cell]:
             {"name": f"{family}, {name} (bundled)", "family": family, "kind": "bundled", "regime": name, **size}
             for name in _REGIMES
         ]
-        rows += [
-            {"name": f"{family}, {name}", "family": family, "kind": "method", "method": name, **size}
-            for name in _METHODS
-        ]
+        rows.append({"name": f"{family}, gpt", "family": family, "kind": "method", "method": "gpt", **size})
     return rows
 
 
@@ -74,12 +72,12 @@ def _variance(family: dict[str, Any], seed: int, tasks: int) -> float:
 
 
 def _least_squares(family: dict[str, Any], seed: int, tasks: int, rows: int) -> float:
-    """Of least norm where the rows are fewer than the columns."""
+    """With a column of ones, since the linear functions have one; of least norm where the rows are fewer."""
     sampler, ids = TaskSampler(family_from_dict(dict(family)), seed=UNSEEN + seed), np.arange(tasks)
     x, y = map(own, sampler.context(ids, np.zeros(tasks, np.int64), rows))
     query, _, signal = map(own, sampler.query(ids, 64))
-    weights = torch.linalg.pinv(x.double()) @ y.double().unsqueeze(2)
-    return float((query.double() @ weights - signal).square().mean())
+    x, query = (torch.cat([torch.ones_like(a[..., :1]), a], 2).double() for a in (x, query))
+    return float((query @ (torch.linalg.pinv(x) @ y.double().unsqueeze(2)) - signal).square().mean())
 
 
 EXPERIMENT = Experiment("Error over variance, learned in context from few rows of 20 inputs", cells, measure)

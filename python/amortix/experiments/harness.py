@@ -6,6 +6,7 @@ import json
 import math
 import os
 import platform
+import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,7 +113,7 @@ def _printed(name: str, values: Sequence[float]) -> str:
     if len(values) == 1:
         return f"{mean:.4g}"
     quantile = _STUDENT[len(values) - 2] if len(values) - 2 < len(_STUDENT) else 1.96
-    return f"{mean:.4g} ± {quantile * float(np.std(values, ddof=1)) / math.sqrt(len(values)):.2g}"
+    return f"{mean:.4g} ± {quantile * statistics.stdev(values) / math.sqrt(len(values)):.2g}"
 
 
 def _key(cell: Cell, seed: int) -> str:

@@ -18,22 +18,23 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from amortix import checkpoint
-from amortix.batch import Batch, State, TaskBatch, own
+from amortix.batch import Batch, TaskBatch, own
 from amortix.data import ImageTasks, read_idx
 from amortix.datasets import cache_folder
 from amortix.errors import SourceError
 from amortix.experiments.harness import Cell, Experiment
-from amortix.experiments.meta import UNSEEN, Clock
+from amortix.experiments.meta import UNSEEN, descend
 from amortix.learner import AbstractLearner
-from amortix.training import one_cycle
 
 _SETS = {"mnist": "AMORTIX_MNIST", "fashion-mnist": "AMORTIX_FASHION_MNIST"}
 _METHODS = ("gpicl", "attentive-np", "cnp")
 _REGIMES = ("parametric", "implicit")
-_BATCH, _DIM, _CLASSES, _POINTS = 100, 100, 10, 50
+_BATCH, _DIM, _CLASSES, _POINTS, _TASKS = 100, 100, 10, 50, 8
 _STEPS = (1, 5, 10)
+_AGES = 5  # mini-batches that training goes through at most
 
 
 def folder(name: str) -> Path:
@@ -43,7 +44,7 @@ def folder(name: str) -> Path:
 
 def cells(quick: bool) -> Sequence[Cell]:
     """Learners, each tested on both sets."""
-    size = {"iterations": 2, "tasks": 4} if quick else {"iterations": 1500, "tasks": 64}
+    size = {"iterations": 2, "tasks": 4} if quick else {"iterations": 200, "tasks": 64}
     bundled = [{"name": f"{name} (bundled)", "regime": name, "tasks": size["tasks"]} for name in _REGIMES]
     return [*bundled, *({"name": name, "method": name, **size} for name in _METHODS)]
 
@@ -57,7 +58,8 @@ def measure(cell: Cell, seed: int) -> dict[str, float]:
         torch.manual_seed(seed)
         config = {"method": cell["method"], "task": "classification", "features": _DIM, "classes": _CLASSES}
         learner = checkpoint.build(config)
-        seconds = _train(learner, cell["iterations"], seed)
+        sampler = _tasks("mnist", seed)
+        seconds = descend(learner, lambda i: _loss(learner, sampler, seed, i), iterations=cell["iterations"], rate=1e-3)
     found = {}
     for name in _SETS:
         for k, accuracy in _accuracy(learner, name, cell["tasks"], seed).items():
@@ -65,56 +67,41 @@ def measure(cell: Cell, seed: int) -> dict[str, float]:
     return found | {"seconds of training": seconds}
 
 
-def _train(learner: AbstractLearner, iterations: int, seed: int) -> float:
+def _loss(learner: AbstractLearner, sampler: ImageTasks, seed: int, iteration: int) -> Tensor:
     """Greedy: one step with gradient from wherever a random number of steps without has led."""
-    clock, peak, tasks = Clock(), 1e-3, 16
-    sampler = _tasks("mnist", seed)
-    optimizer = torch.optim.AdamW(learner.parameters(), lr=peak)
-    for iteration in range(iterations):
-        random = np.random.default_rng([seed, iteration])
-        ids, age = np.arange(iteration * tasks, (iteration + 1) * tasks), int(random.integers(max(_STEPS)))
-        query = tuple(map(own, sampler.query(ids, _POINTS)))
-        with torch.no_grad():
-            state = _adapted(learner, sampler, ids, query[0], age)
-        context = _context(sampler, ids, age)
-        after = learner.step(state, context)
-        prediction = learner.predict(after, None if learner.needs_queries else query[0])
-        for group in optimizer.param_groups:
-            group["lr"] = peak * one_cycle(iteration / iterations)
-        optimizer.zero_grad(set_to_none=True)
-        learner.outer(state, after, prediction, TaskBatch(context, *query)).mean().backward()
-        torch.nn.utils.clip_grad_norm_(learner.parameters(), 1.0)
-        optimizer.step()
-    return clock()
+    ids = np.arange(iteration * _TASKS, (iteration + 1) * _TASKS)
+    age = int(np.random.default_rng([seed, iteration]).integers(_AGES))
+    query = tuple(map(own, sampler.query(ids, _POINTS)))
+    *earlier, context = _stream(sampler, ids, age + 1)
+    state = learner.init(len(ids), _DIM, _CLASSES, query[0] if learner.needs_queries else None)
+    with torch.no_grad():
+        for batch in earlier:
+            state = learner.step(state, batch)
+    after = learner.step(state, context)
+    prediction = learner.predict(after, None if learner.needs_queries else query[0])
+    return learner.outer(state, after, prediction, TaskBatch(context, *query)).mean()
 
 
 @torch.no_grad()
 def _accuracy(learner: AbstractLearner, name: str, tasks: int, seed: int) -> dict[int, float]:
     sampler = _tasks(name, UNSEEN + seed)
     right: dict[int, list[float]] = {k: [] for k in _STEPS}
-    for start in range(0, tasks, 16):
-        ids = np.arange(start, min(start + 16, tasks))
+    for start in range(0, tasks, _TASKS):
+        ids = np.arange(start, min(start + _TASKS, tasks))
         query_x, query_y, _ = map(own, sampler.query(ids, _POINTS))
-        state = _adapted(learner, sampler, ids, query_x, 0)
-        for step in range(max(_STEPS)):
-            state = learner.step(state, _context(sampler, ids, step))
-            if step + 1 in _STEPS:
+        state = learner.init(len(ids), _DIM, _CLASSES, query_x if learner.needs_queries else None)
+        for step, batch in enumerate(_stream(sampler, ids, max(_STEPS)), 1):
+            state = learner.step(state, batch)
+            if step in _STEPS:
                 guess = learner.predict(state, None if learner.needs_queries else query_x).mean.argmax(2)
-                right[step + 1].append(float((guess == query_y).float().mean()))
+                right[step].append(float((guess == query_y).float().mean()))
     return {k: float(np.mean(values)) for k, values in right.items()}
 
 
-def _adapted(
-    learner: AbstractLearner, sampler: ImageTasks, ids: np.ndarray, query_x: torch.Tensor, steps: int
-) -> State:
-    state = learner.init(len(ids), _DIM, _CLASSES, query_x if learner.needs_queries else None)
-    for step in range(steps):
-        state = learner.step(state, _context(sampler, ids, step))
-    return state
-
-
-def _context(sampler: ImageTasks, ids: np.ndarray, step: int) -> Batch:
-    return Batch(*map(own, sampler.context(ids, np.full(len(ids), step), _BATCH)))
+def _stream(sampler: ImageTasks, ids: np.ndarray, batches: int) -> list[Batch]:
+    """Mini-batches of each task. Drawn as one, since every call makes the tasks' projections anew."""
+    x, y = map(own, sampler.context(ids, np.zeros_like(ids), batches * _BATCH))
+    return [Batch(a.contiguous(), b.contiguous()) for a, b in zip(x.split(_BATCH, 1), y.split(_BATCH, 1), strict=True)]
 
 
 def _tasks(name: str, seed: int) -> ImageTasks:

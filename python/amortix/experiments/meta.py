@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from amortix.data import TaskSampler, family_from_dict
 from amortix.evaluation import evaluate
 from amortix.learner import AbstractLearner
-from amortix.training import Recipe, Trainer
+from amortix.training import Recipe, Trainer, one_cycle
 
 UNSEEN = 2**40  # tasks to evaluate on; those of training have small seeds
 
@@ -27,6 +30,26 @@ def trained(learner: Mapping[str, Any], seed: int, **recipe: Any) -> tuple[Abstr
     while trainer.iteration < trainer.recipe.iterations:
         trainer.advance()
     return trainer.learner.eval().requires_grad_(False), trainer.seconds
+
+
+def descend(learner: AbstractLearner, loss: Callable[[int], Tensor], *, iterations: int, rate: float) -> float:
+    """Minimise what a source of tasks that is no family makes of each iteration; the seconds it took.
+
+    Args:
+        learner: whose parameters to change.
+        loss: of the iteration with a number.
+        iterations: how many.
+        rate: peak of the one-cycle schedule.
+    """
+    clock, optimizer = Clock(), torch.optim.AdamW(learner.parameters(), lr=rate)
+    for iteration in range(iterations):
+        for group in optimizer.param_groups:
+            group["lr"] = rate * one_cycle(iteration / iterations)
+        optimizer.zero_grad(set_to_none=True)
+        loss(iteration).backward()
+        torch.nn.utils.clip_grad_norm_(learner.parameters(), 1.0)
+        optimizer.step()
+    return clock()
 
 
 def curve(

@@ -3,101 +3,81 @@ convolutional network, fixed."""
 
 from __future__ import annotations
 
+from typing import Unpack
+
 from amortix.adapters.gradient import GradientAdapter
 from amortix.contracts import AbstractPredictor, AbstractUpdate
 from amortix.gradients import Gradient, first_order, second_order
 from amortix.learner import AbstractLearner, Task, TaskStateLearner
 from amortix.methods.method import Method
-from amortix.methods.parts import CLASSES, FEATURES, likelihood, network
+from amortix.methods.parts import Network, likelihood, network
 from amortix.outer import AbstractOuterLoss, Displacement, QueryError
 from amortix.starts import LearnedStart
 from amortix.updates.descent import Descent, FixedRate, LearnedRate
-
-_HIDDEN = (40, 40)
 
 
 def maml(
     task: Task = "regression",
     *,
-    features: int = FEATURES,
-    classes: int = CLASSES,
-    hidden: tuple[int, ...] = _HIDDEN,
-    side: int | None = None,
     rate: float = 0.01,
     steps: int = 1,
+    **f: Unpack[Network],
 ) -> AbstractLearner:
     """Model-agnostic meta-learning: a learned start, differentiated through its inner steps.
 
     Args:
         task: the objective.
-        features: the largest D.
-        classes: the most classes, for classification.
-        hidden: units of the hidden layers, or channels of the blocks of a convolutional network.
-        side: height and width of images, whose pixels are the columns; a perceptron where there is none.
         rate: of the inner steps.
         steps: inner steps on each mini-batch.
+        f: fields of `amortix.methods.parts.Network`; by default a perceptron of two layers of 40 units.
     """
-    predictor = network(task, hidden, features, classes, side)
-    return _learner(task, predictor, Descent(FixedRate(rate)), second_order, steps, QueryError())
+    return _learner(task, network(task, **f), Descent(FixedRate(rate)), second_order, steps, QueryError())
 
 
 def fomaml(
     task: Task = "regression",
     *,
-    features: int = FEATURES,
-    classes: int = CLASSES,
-    hidden: tuple[int, ...] = _HIDDEN,
-    side: int | None = None,
     rate: float = 0.01,
     steps: int = 1,
+    **f: Unpack[Network],
 ) -> AbstractLearner:
     """First-order MAML: the inner gradients are constants to the outer loss. Arguments as of `maml`."""
-    predictor = network(task, hidden, features, classes, side)
-    return _learner(task, predictor, Descent(FixedRate(rate)), first_order, steps, QueryError())
+    return _learner(task, network(task, **f), Descent(FixedRate(rate)), first_order, steps, QueryError())
 
 
 def anil(
     task: Task = "regression",
     *,
-    features: int = FEATURES,
-    classes: int = CLASSES,
-    hidden: tuple[int, ...] = _HIDDEN,
-    side: int | None = None,
     rate: float = 0.01,
     steps: int = 1,
+    **f: Unpack[Network],
 ) -> AbstractLearner:
     """Almost no inner loop: only the head moves in the inner steps. Arguments as of `maml`."""
-    predictor = network(task, hidden, features, classes, side)
-    return _learner(task, predictor, Descent(FixedRate(rate, within="head")), second_order, steps, QueryError())
+    return _learner(
+        task, network(task, **f), Descent(FixedRate(rate, within="head")), second_order, steps, QueryError()
+    )
 
 
 def reptile(
     task: Task = "regression",
     *,
-    features: int = FEATURES,
-    classes: int = CLASSES,
-    hidden: tuple[int, ...] = _HIDDEN,
-    side: int | None = None,
     rate: float = 0.02,
     steps: int = 5,
+    **f: Unpack[Network],
 ) -> AbstractLearner:
     """The start moves towards where the inner steps lead. Arguments as of `maml`."""
-    predictor = network(task, hidden, features, classes, side)
-    return _learner(task, predictor, Descent(FixedRate(rate)), first_order, steps, Displacement())
+    return _learner(task, network(task, **f), Descent(FixedRate(rate)), first_order, steps, Displacement())
 
 
 def meta_sgd(
     task: Task = "regression",
     *,
-    features: int = FEATURES,
-    classes: int = CLASSES,
-    hidden: tuple[int, ...] = _HIDDEN,
-    side: int | None = None,
     rate: float = 0.01,
     steps: int = 1,
+    **f: Unpack[Network],
 ) -> AbstractLearner:
     """A learned start and a learned rate for each parameter. Arguments as of `maml`; ``rate`` is where they begin."""
-    predictor = network(task, hidden, features, classes, side)
+    predictor = network(task, **f)
     return _learner(task, predictor, Descent(LearnedRate(predictor, rate)), second_order, steps, QueryError())
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypedDict
+
 from amortix.contracts import AbstractPredictor
 from amortix.encoders import RowEncoder
 from amortix.learner import Task
@@ -36,8 +38,31 @@ def encoder(task: Task, features: int, classes: int, width: int) -> RowEncoder:
     return RowEncoder(features, 1 if task == "regression" else classes, width)
 
 
-def network(task: Task, hidden: tuple[int, ...], features: int, classes: int, side: int | None) -> AbstractPredictor:
-    """A perceptron over columns, or convolutions over images of a given side."""
+class Network(TypedDict, total=False):
+    """Which network f is.
+
+    Attributes:
+        features: the largest D.
+        classes: the most classes, for classification.
+        hidden: units of the hidden layers, or channels of the blocks of a convolutional network.
+        side: height and width of images, whose pixels are the columns; a perceptron where there is none.
+    """
+
+    features: int
+    classes: int
+    hidden: tuple[int, ...]
+    side: int | None
+
+
+def network(
+    task: Task,
+    *,
+    features: int = FEATURES,
+    classes: int = CLASSES,
+    hidden: tuple[int, ...] = (40, 40),
+    side: int | None = None,
+) -> AbstractPredictor:
+    """A perceptron over columns, or convolutions over images of a given side: the fields of `Network`."""
     if side is None:
         return mlp(task, hidden, features, classes)
     return ConvNetPredictor(tuple(hidden), side, 1 if task == "regression" else classes)

@@ -63,6 +63,7 @@ class ConvolutionalPredictor(AbstractFeaturePredictor):
 
 
 def _block(before: int, after: int) -> nn.Sequential:
+    """Pooled before it is rectified, which gives the same numbers and has a quarter to rectify."""
     return nn.Sequential(
-        nn.Conv2d(before, after, 3, padding=1), nn.GroupNorm(_GROUPS, after), nn.ReLU(), nn.MaxPool2d(2)
+        nn.Conv2d(before, after, 3, padding=1), nn.GroupNorm(_GROUPS, after), nn.MaxPool2d(2), nn.ReLU()
     )
