@@ -1,6 +1,7 @@
 """What becomes of a learner whose stream drifts, or is not shuffled, with and without forgetting.
 
     python benches/research/drift.py --out benches/results/research/drift.jsonl
+    python benches/research/drift.py --regimes --tasks 24 --length 40 --out benches/results/research/drift-regimes.jsonl
 
 Linear tasks of 8 columns, noise .5, in mini-batches of 32. The weights are stationary; or walk, each mini-batch a step
 of that share of their deviation while their law stays N(0, I); or are drawn anew once, half-way; or the rows come
@@ -103,22 +104,29 @@ def errors(
     learners: dict[str, AbstractLearner], stream: Stream, tasks: int, length: int, seed: int
 ) -> dict[str, float]:
     """Mean excess error of each learner, and of the oracle, over the last quarter of the stream."""
-    states = {name: learner.init(tasks, _COLUMNS) for name, learner in learners.items()}
     best, totals, late = Kalman(tasks), dict.fromkeys([*learners, "oracle"], 0.0), length - length // 4
     query = torch.randn(tasks, 64, _COLUMNS, generator=torch.Generator().manual_seed(seed + 1))
+    states = {
+        name: learner.init(tasks, _COLUMNS, 1, query if learner.needs_queries else None)
+        for name, learner in learners.items()
+    }
     for index, (batch, weights, moved) in enumerate(drawn(stream, tasks, length, seed)):
         best.see(batch, moved)
         for name, learner in learners.items():
             states[name] = learner.step(states[name], batch)
             if index >= late:
-                mean = learner.predict(states[name], query).mean.squeeze(2)
+                mean = learner.predict(states[name], None if learner.needs_queries else query).mean.squeeze(2)
                 totals[name] += float((mean - _signal(query, weights)).square().mean())
         if index >= late:
             totals["oracle"] += float((_signal(query, best.mean.float()) - _signal(query, weights)).square().mean())
     return {name: total / (length - late) for name, total in totals.items()}
 
 
-def _learners() -> dict[str, AbstractLearner]:
+def _regimes() -> dict[str, AbstractLearner]:
+    return {regime: load(f"{regime}-regression") for regime in ("parametric", "explicit", "implicit")}
+
+
+def _spans() -> dict[str, AbstractLearner]:
     plain = load("parametric-regression")
     assert isinstance(plain, TaskStateLearner)
 
@@ -133,6 +141,7 @@ def _learners() -> dict[str, AbstractLearner]:
 def main() -> None:
     """Measure every stream."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--regimes", action="store_true", help="the three bundled regimes, none of which forgets")
     parser.add_argument("--tasks", type=int, default=128)
     parser.add_argument("--length", type=int, nargs="+", default=[40, 200], help="mini-batches")
     parser.add_argument("--out", type=Path, help="file that is written")
@@ -141,9 +150,9 @@ def main() -> None:
     lines: list[dict[str, Any]] = []
     for stream in STREAMS:
         for length in asked.length:
-            found = errors(_learners(), stream, asked.tasks, length, seed=2**40)
-            ratio = found["bank"] / found["never forgets"]
-            lines.append({"name": stream.name, "mini-batches": length, "tasks": asked.tasks, **found, "ratio": ratio})
+            found = errors(_regimes() if asked.regimes else _spans(), stream, asked.tasks, length, seed=2**40)
+            ratio = {} if asked.regimes else {"ratio": found["bank"] / found["never forgets"]}
+            lines.append({"name": stream.name, "mini-batches": length, "tasks": asked.tasks, **found, **ratio})
             print(json.dumps(lines[-1]), flush=True)
     if asked.out:
         asked.out.write_text("".join(json.dumps(line) + "\n" for line in lines))
