@@ -33,6 +33,7 @@ from amortix.moments import Moments
 from amortix.objectives import indicators
 from amortix.prior import EvidencePrior, solve
 
+
 @final
 class NewtonAdapter(AbstractKernelAdapter):
     """Sequential Newton refinement of softmax parameters ``[T, P, O]`` under an amortised prior.
