@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +28,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from amortix import Adaptation, Settings, Table
+from amortix.errors import LearnerError
 
 BATCH = 512
 
@@ -229,7 +231,11 @@ def main() -> None:
         for table in chosen:
             if (table.name, seed) in known:
                 continue
-            fresh = list(measured(table, seed, options.rows))
+            try:
+                fresh = list(measured(table, seed, options.rows))
+            except LearnerError as error:
+                print(f"{table.name} is left out: {error}", file=sys.stderr, flush=True)
+                continue
             lines += fresh
             if options.out:
                 with options.out.open("a") as file:
