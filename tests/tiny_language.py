@@ -76,5 +76,11 @@ class InWords(AbstractLearner):
     def predict(self, state, x=None):
         return self.inner.predict(state, None if x is None else words(x))
 
+    def ask(self, query_x, fitted):
+        return self.inner.ask(query_x, fitted)
+
+    def recall(self, state, batch):
+        return self.inner.recall(state, batch)
+
     def merge(self, state, *others):
         return self.inner.merge(state, *others)

@@ -261,9 +261,9 @@ class Adaptation:
             shares = {regime: 1.0}
         else:
             raise ConfigError(f"regime {regime!r} was not adapted, only {', '.join(self.tracks)}")
-        width, outputs = self.split.encoder.width, _outputs(self.split.table)
+        width = self.split.encoder.width
         chosen = [(self.tracks[name], weight) for name, weight in shares.items()]
-        return tuple(Member(t.origin, compact(t.learner, t.state, width, outputs), weight) for t, weight in chosen)
+        return tuple(Member(t.origin, compact(t.learner, t.state, width), weight) for t, weight in chosen)
 
     def save(self, path: str | Path) -> None:
         """Write a directory, whole or not at all: `model` once finished, else all that `resume` needs.

@@ -56,12 +56,12 @@ def initial(learner: AbstractLearner, held: Tensor, outputs: int) -> State:
         return learner.init(1, held.shape[2], outputs, query_x=held if learner.needs_queries else None)
 
 
-def compact(learner: AbstractLearner, state: State, features: int, outputs: int) -> State:
+def compact(learner: AbstractLearner, state: State, features: int) -> State:
     """What a saved model needs of a state: of a learner with queries, what new queries start from."""
     if not learner.needs_queries:
         return state
     with torch.no_grad():
-        return learner.init(1, features, outputs, query_x=torch.zeros(1, 1, features), like=state)
+        return learner.ask(torch.zeros(1, 1, features), state)
 
 
 def new_store(

@@ -188,6 +188,14 @@ class AbstractRefiner(nn.Module, abc.ABC):
     def predict(self, state: State) -> Prediction:
         """The prediction at the state's queries."""
 
+    @abc.abstractmethod
+    def ask(self, query_x: Tensor, fitted: State) -> State:
+        """The state of late queries ``[T, M, D]`` of the tasks that ``fitted`` has learned: they recall no row yet."""
+
+    @abc.abstractmethod
+    def recall(self, state: State, batch: Batch) -> State:
+        """Let late queries see rows that their tasks have learned from already."""
+
 
 class AbstractMergingRefiner(AbstractRefiner, abc.ABC):
     """A refiner whose states of the same queries and disjoint rows merge into the state of all the rows."""

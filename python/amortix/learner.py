@@ -77,8 +77,8 @@ class AbstractLearner(nn.Module, abc.ABC):
             features: D.
             outputs: O, 1 for regression, the number of classes otherwise.
             query_x: ``[T, M, D]``; required where `needs_queries`, refused elsewhere.
-            like: a fitted state of the same tasks, whose kernel and sample the new state shares: for new queries of a
-                known task, and for shards that `merge` is to join.
+            like: a fitted state of the same tasks, whose kernel and sample the new state shares: for shards that
+                `merge` is to join.
 
         Raises:
             LearnerError: more features or outputs than the learner takes, or queries missing or in excess.
@@ -94,6 +94,24 @@ class AbstractLearner(nn.Module, abc.ABC):
 
         Raises:
             LearnerError: ``x`` missing for a task state, or given to a query state.
+        """
+
+    @abc.abstractmethod
+    def ask(self, query_x: Tensor, fitted: State) -> State:
+        """The state of late queries ``[T, M, D]``: what ``fitted`` has learned of its tasks, and no rows yet.
+
+        `recall` lets them see rows that ``fitted`` has learned from, in any order, before `predict`.
+
+        Raises:
+            LearnerError: the learner's states belong to their tasks and answer any query.
+        """
+
+    @abc.abstractmethod
+    def recall(self, state: State, batch: Batch) -> State:
+        """Let late queries see rows; what was learned from them is not learned again. Pure.
+
+        Raises:
+            LearnerError: as `ask`.
         """
 
     @abc.abstractmethod
@@ -162,6 +180,14 @@ class TaskStateLearner(AbstractLearner, Generic[F]):
             raise LearnerError(f"the {self.regime} learner needs the points to predict: predict(state, x)")
         return self.adapter.predict(state, x, self.predictor)
 
+    def ask(self, query_x: Tensor, fitted: State) -> State:
+        """Refused: see `AbstractLearner.ask`."""
+        raise LearnerError(f"the {self.regime} learner's state answers any query: predict(state, x)")
+
+    def recall(self, state: State, batch: Batch) -> State:
+        """Refused: see `AbstractLearner.recall`."""
+        raise LearnerError(f"the {self.regime} learner's state recalls no rows: step(state, batch)")
+
     def merge(self, state: State, *others: State) -> State:
         """See `AbstractLearner.merge`."""
         adapter = self.adapter
@@ -207,6 +233,14 @@ class QueryStateLearner(AbstractLearner):
     def step(self, state: State, batch: Batch) -> State:
         """See `AbstractLearner.step`."""
         return self.refiner.step(state, batch)
+
+    def ask(self, query_x: Tensor, fitted: State) -> State:
+        """See `AbstractLearner.ask`."""
+        return self.refiner.ask(query_x, fitted)
+
+    def recall(self, state: State, batch: Batch) -> State:
+        """See `AbstractLearner.recall`."""
+        return self.refiner.recall(state, batch)
 
     def predict(self, state: State, x: Tensor | None = None) -> Prediction:
         """See `AbstractLearner.predict`."""

@@ -136,9 +136,9 @@ class AdaptedModel:
         if not learner.needs_queries:
             return forecast(learner, member.state, self.units, x)
         assert self.store is not None, "a learner that needs queries comes with rows to compare them with"
-        state = learner.init(1, x.shape[2], self.outputs, query_x=x, like=member.state)
+        state = learner.ask(x, member.state)
         for rows, targets, _ in self.store.scan(self.batch):
-            state = learner.step(state, Batch(own(np.array(rows))[None], own(np.array(targets))[None]))
+            state = learner.recall(state, Batch(own(np.array(rows))[None], own(np.array(targets))[None]))
         return forecast(learner, state, self.units, None)
 
     def save(self, path: str | Path) -> None:

@@ -75,6 +75,15 @@ class InContext(AbstractRefiner):
         value = self.readout(self.last(hidden[:, tokens.context.shape[1] :]))[..., :raw]
         return State(value, state.age + 1, {"query_x": query_x})
 
+    def ask(self, query_x: Tensor, fitted: State) -> State:
+        """Raw outputs of zero: what was learned is in the rows alone."""
+        value = torch.zeros(*query_x.shape[:2], fitted.value.shape[2])
+        return State(value, torch.zeros_like(fitted.age), {"query_x": query_x})
+
+    def recall(self, state: State, batch: Batch) -> State:
+        """The same as a step."""
+        return self.step(state, batch)
+
     def predict(self, state: State) -> Prediction:
         """What the outputs say."""
         return self.likelihood(state.value, torch.ones(len(state.value)))

@@ -69,14 +69,15 @@ class RetainedContext(AbstractMergingRefiner):
 
     def init(self, query_x: Tensor, outputs: int, like: State | None = None) -> State:
         """Nothing retained, nothing seen; the kernel is that of ``like``, if given, and stays so."""
-        tasks, queries, columns = query_x.shape
+        tasks, _, columns = query_x.shape
         task = self.adapter.init(tasks, columns, outputs, self.predictor)
         if like is not None:
             task = State(task.value, task.age, {**task.memory, **Latent.from_memory(like.memory).closed().memory()})
-        distance = torch.full((tasks, queries, self.rows), torch.inf)
-        kept_x = torch.zeros(tasks, queries, self.rows, columns)
-        kept_y = torch.zeros(tasks, queries, self.rows, outputs)
-        return _with(task, distance, kept_x, kept_y, query_x)
+        return self._empty(task, query_x, outputs)
+
+    def ask(self, query_x: Tensor, fitted: State) -> State:
+        """Nothing retained; kernel and trend are those of ``fitted``."""
+        return self._empty(_without(fitted), query_x, fitted.memory["kept_y"].shape[3])
 
     def step(self, state: State, batch: Batch) -> State:
         """Merge the batch into the trend and into every query's rows."""
@@ -85,11 +86,15 @@ class RetainedContext(AbstractMergingRefiner):
         log_relevance = Kernel.from_memory(task.memory).relevance
         if not torch.equal(log_relevance, Kernel.from_memory(state.memory).relevance):
             distance, kept_x, kept_y = _remeasured(query_x, distance, kept_x, kept_y, log_relevance.exp())
-        sides = self.readout.sides(batch.y, state.value.shape[2])
-        kept = ops.context_merge(
-            query_x, batch.x, sides, log_relevance.exp(), distance, kept_x, kept_y, batch.weights()
-        )
-        return _with(task, *kept, query_x)
+        return self.recall(_with(task, distance, kept_x, kept_y, query_x), batch)
+
+    def recall(self, state: State, batch: Batch) -> State:
+        """Merge the batch into every query's rows."""
+        distance, kept_x, kept_y, query_x = (state.memory[name] for name in _OWN)
+        relevance = Kernel.from_memory(state.memory).relevance.exp()
+        sides = self.readout.sides(batch.y, kept_y.shape[3])
+        kept = ops.context_merge(query_x, batch.x, sides, relevance, distance, kept_x, kept_y, batch.weights())
+        return _with(_without(state), *kept, query_x)
 
     def predict(self, state: State) -> Prediction:
         """Read every query."""
@@ -123,6 +128,13 @@ class RetainedContext(AbstractMergingRefiner):
             raise LearnerError("only states of the same queries can be merged: init each shard with the same query_x")
         task = self.adapter.merge(_without(state), _without(other), self.predictor)
         return _with(task, *nearest((kept[0], kept[1], kept[2]), (theirs[0], theirs[1], theirs[2])), query_x)
+
+    def _empty(self, task: State, query_x: Tensor, outputs: int) -> State:
+        tasks, queries, columns = query_x.shape
+        distance = torch.full((tasks, queries, self.rows), torch.inf)
+        kept_x = torch.zeros(tasks, queries, self.rows, columns)
+        kept_y = torch.zeros(tasks, queries, self.rows, outputs)
+        return _with(task, distance, kept_x, kept_y, query_x)
 
 
 def _with(task: State, distance: Tensor, kept_x: Tensor, kept_y: Tensor, query_x: Tensor) -> State:
