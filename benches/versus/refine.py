@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 from _adaptation import adaptation
 from _curvature import curvature_gradients, curvature_step, curvature_wide
@@ -12,7 +14,8 @@ from _pool_ops import pool_ops
 from _table import main
 
 if __name__ == "__main__":
-    torch.set_num_threads(2)
+    # As many threads as ours has.
+    torch.set_num_threads(int(os.environ.get("RAYON_NUM_THREADS", "2")))
     context = [context_merge, local_solve, log_evidence]
     curvature = [curvature_step, curvature_gradients, curvature_wide]
     updates = [prefix_gradient, two_term_update, learned_update, pool_ops, adaptation]
