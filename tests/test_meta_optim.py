@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -16,7 +15,6 @@ from torch.func import vmap
 
 from amortix.errors import ConfigError, StateError
 from amortix.learned_rule import bundled_rules, load_rule
-from amortix.meta_optim import counter
 from amortix.meta_optim.estimators import PersistentES, Pool, TruncatedUnroll
 from amortix.meta_optim.parametrisation import LinearRule, PerceptronRule, build_parametrisation
 from amortix.meta_optim.problems import InnerProblems, Slots
@@ -44,37 +42,6 @@ QUICK: dict[str, Any] = {
 def problems(task: dict[str, Any] = REGRESSION, momenta: int = 1, **settings: Any) -> InnerProblems:
     own = {"truncation": 3, "horizon": (3, 12), "cosine": 0.5, "seed": 0} | settings
     return InnerProblems(build_task(task), LinearRule(momenta), **own)
-
-
-# Random numbers
-
-
-def test_bits_are_those_of_splitmix() -> None:
-    mask = (1 << 64) - 1
-
-    def mixed(word: int) -> int:
-        word = (word ^ (word >> 30)) * 0xBF58476D1CE4E5B9 & mask
-        word = (word ^ (word >> 27)) * 0x94D049BB133111EB & mask
-        return word ^ (word >> 31)
-
-    step = 0x9E3779B97F4A7C15
-    for seed, stream in ((0, 0), (3, 5), (-7, 2**40), (2**62, -3)):
-        key = mixed(mixed(seed * step + 1 & mask) + stream * step & mask)
-        wanted = [mixed(key + i * step & mask) for i in (1, 2, 3)]
-        got = counter.bits(torch.tensor(seed), stream, 3).numpy().view(np.uint64)
-        assert got.tolist() == wanted
-
-
-def test_draws_have_their_distributions() -> None:
-    """Means within five standard errors: 1/√12 and 1 over the root of their number."""
-    count, seed = 100_000, torch.tensor(1)
-    uniform, normal = counter.uniform(seed, 0, (count,)), counter.normal(seed, 1, (count,))
-    assert 0 < float(uniform.min()) <= float(uniform.max()) < 1
-    assert abs(float(uniform.mean()) - 0.5) < 5 / math.sqrt(12 * count)
-    assert abs(float(normal.mean())) < 5 / math.sqrt(count)
-    assert abs(float(normal.square().mean()) - 1) < 5 * math.sqrt(2 / count)
-    below = counter.below(3, seed, 2, count)
-    assert below.unique().tolist() == [0, 1, 2]
 
 
 # Tasks

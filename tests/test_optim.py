@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from amortix.errors import ArrayError, ConfigError, FormatError, StateError
+from amortix.errors import ArrayError, ConfigError, StateError
 from amortix.ops import UpdateNetwork
 from amortix.ops.learned_update import definition
-from amortix.optim import VERSION, LearnedOptimizer, LearnedRule, load_rule, save_rule
+from amortix.optim import VERSION, LearnedOptimizer, LearnedRule
 from cases.learned_update import NETWORKS, draw_network
 
 KINDS = pytest.mark.parametrize("kind", ["39-32-32-2", "tiny"])
@@ -382,34 +382,3 @@ def test_the_rate_depends_on_the_shape_and_the_decay_does_not(network: UpdateNet
             LearnedOptimizer([parameter], weights, lr=0.1, weight_decay=0.5).step()
             moved.append(parameter.detach() - 0.95)
         torch.testing.assert_close(moved[1], moved[0] * factor, rtol=1e-4, atol=1e-6)
-
-
-# Files
-
-
-@KINDS
-def test_a_network_survives_its_file(kind: str, tmp_path: Path) -> None:
-    network, path = draw_network(NETWORKS[kind]), tmp_path / "weights.safetensors"
-    rule = LearnedRule(network, torch.tensor([-0.5, 0.75]))
-    save_rule(path, rule)
-    same(load_rule(path).network.tensors(), network.tensors())
-    same([load_rule(path).shape_rate], [rule.shape_rate])
-    net, other = model(), model()
-    got = train(net, LearnedOptimizer(net.parameters(), path, lr=0.1), range(2))
-    same(got, train(other, LearnedOptimizer(other.parameters(), rule, lr=0.1), range(2)))
-
-
-def test_files_that_are_no_network_are_refused(network: UpdateNetwork, tmp_path: Path) -> None:
-    from safetensors.torch import save_file
-
-    with pytest.raises(ConfigError, match="no weights at huge"):
-        LearnedOptimizer([torch.zeros(2)], "huge")
-    path = tmp_path / "weights.safetensors"
-    save_file({"a": torch.zeros(2)}, path)
-    with pytest.raises(FormatError, match="holds no learned optimizer"):
-        load_rule(path)
-    save_rule(path, LearnedRule(network))
-    whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(FormatError, match="is damaged"):
-        load_rule(path)
