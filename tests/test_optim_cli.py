@@ -84,7 +84,7 @@ def test_what_is_not_installed_is_left_out_with_a_word(monkeypatch: pytest.Monke
 def test_wrong_calls_are_refused_in_a_sentence(tmp_path: Path) -> None:
     assert "choose from perceptron" in amortix("optim", "compare", "--task", "chess", status=1).stderr
     assert "one of tiny" in amortix("optim", "compare", "--weights", "huge", status=1).stderr.replace("\n", " ")
-    assert "one of tiny" in amortix("optim", "train", "huge", status=1).stderr
+    assert "one of small, tiny" in amortix("optim", "train", "huge", status=1).stderr
 
 
 def test_training_stops_goes_on_and_ends(tmp_path: Path) -> None:
