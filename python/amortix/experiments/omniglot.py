@@ -54,7 +54,7 @@ def measure(cell: Cell, seed: int) -> dict[str, float]:
     torch.manual_seed(seed)
     arguments = {"side": _SIDE, "width": cell["width"], "classes": cell["ways"]}
     learner = checkpoint.build({"method": "prototypes", "task": "classification", **arguments})
-    learner.to(memory_format=torch.channels_last)  # in a third less time
+    learner.to(memory_format=torch.channels_last)  # convolutions take less time so
     shape = {"ways": cell["ways"], "shots": _TRAIN_SHOTS, "queries": _TRAIN_QUERIES}
     sampler, random = EpisodeSampler(*_drawings()[0], **shape, seed=seed), torch.Generator().manual_seed(seed)
     seconds = descend(learner, lambda i: _loss(learner, sampler, random, i), iterations=cell["episodes"], rate=2e-3)
