@@ -2,8 +2,9 @@
 
     python benches/research/shards.py --out benches/results/research/shards.jsonl
 
-A state sees the first four mini-batches of 32 rows; four shards see EACH mini-batches apiece, with its kernel and its
-sample where the regime infers a kernel, or where the name says so; all five are merged. One stream sees the same rows.
+A state sees the first eight mini-batches of 32 rows, which fill the sample of a kernel; four shards see EACH
+mini-batches apiece, with its kernel and its sample where the regime infers a kernel, or where the name says so; all
+five are merged. One stream sees the same rows.
 ``ratio`` is of mean excess risks, ``low`` to ``high`` its 95 % interval by 2,000 bootstrap draws of the tasks, each
 with both of its errors. Tasks have a seed that no training used.
 """
@@ -24,7 +25,7 @@ from amortix.data import TaskSampler, family_from_dict
 from amortix.learner import AbstractLearner
 from amortix.objectives import excess
 
-_SEED, _FIRST, _SHARDS, _BATCH = 2**41, 4, 4, 32
+_SEED, _FIRST, _SHARDS, _BATCH = 2**41, 8, 4, 32
 _FAMILIES = {
     "linear": {"family": "linear"},
     "logistic": {"family": "logistic"},
