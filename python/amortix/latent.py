@@ -19,7 +19,7 @@ _EXPLAINED = 1024  # rows that the evidence is of, whose cost is their number cu
 
 @dataclass(frozen=True)
 class Latent:
-    """A kernel and a basis of it, from a task's first rows; all zeros, a basis of S = 0 rows takes no part.
+    """A kernel and a basis of it, from a task's first rows; a basis of no rows takes no part.
 
     Attributes:
         sample: the first rows.

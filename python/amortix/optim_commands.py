@@ -24,6 +24,8 @@ TASKS: dict[str, dict[str, Any]] = {
 }
 """What `amortix optim compare --task` takes; sizes that meta-training has not met."""
 
+_SHOWN = ("optimizer", "rate", "schedule", "loss", "seconds", "loss_at")  # what 80 columns hold; --json has all
+
 
 def train(recipe: str, out: Path, *, resume: bool, seconds: float | None, json: bool) -> bool:
     """Run `amortix optim train`; False where the time ran out before the end."""
@@ -59,7 +61,9 @@ def compare(task: str, weights: list[str], *, steps: int, seeds: int, plot: Path
         for row in rows:
             print(report.json_line({"task": task} | row))
     else:
-        Console().print(report.rows_grid(rows, title=f"{task}, {steps:,} steps"))
+        shown = [{name: row[name] for name in _SHOWN} for row in rows]
+        Console().print(report.rows_grid(shown, title=f"{task}, {steps:,} steps, means of {seeds} trainings"))
+        print("loss_at: after the seconds that the quickest one took")
     if plot is not None:
         loss_plot.plot_losses(results, plot, title=f"{task}: loss by optimizer, each at its best rate and schedule")
 
