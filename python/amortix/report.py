@@ -90,7 +90,7 @@ def rows_grid(rows: Sequence[Mapping[str, Any]], *, title: str) -> Grid:
 def evaluation_grids(rows: Sequence[Mapping[str, Any]], *, title: str) -> Iterator[Grid]:
     """What `amortix.evaluation.evaluate` returns: one table of errors, one of uncertainty."""
     sure = [name for name in rows[0] if f"oracle_{name}" in rows[0]]
-    told = {*sure, *(f"oracle_{name}" for name in sure)}
+    told = {"regime", "family", *sure, *(f"oracle_{name}" for name in sure)}  # these two are in the title
     risks = [{name: value for name, value in row.items() if name not in told} for row in rows]
     yield rows_grid(risks, title=f"{title}: excess risk")
     both = (
