@@ -63,7 +63,7 @@ class AdaptedModel:
         columns: names of the feature columns, in order.
         target: name of the target column, None when it had none.
         classes: the class labels in the order of the probabilities; None for regression.
-        batch: rows that a late query reads at a time.
+        batch: rows that late queries read at a time; each time, all that they retain is copied.
         info: how the model came about: rows, settings, scores, the curve.
     """
 
@@ -74,7 +74,7 @@ class AdaptedModel:
     columns: tuple[str, ...]
     target: str | None
     classes: tuple[str, ...] | None
-    batch: int = 512
+    batch: int = 8192
     info: Mapping[str, Any] = field(default_factory=dict)
 
     @property
