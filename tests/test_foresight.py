@@ -69,6 +69,13 @@ def test_a_kernel_learns_which_column_matters_and_foretells_fresh_rows_better():
     assert bool((_density(moved, *fresh)[0] > _density(start, *fresh)[0] + 30).all())
 
 
+def test_one_step_is_a_kernel_too():
+    x, y = rows(300)
+    moved = foresee(kernel(2, 2), x, y, torch.ones(2, 300), ascent=1)
+    assert all(bool(tensor.isfinite().all()) for tensor in moved.memory().values())
+    assert not torch.equal(moved.relevance, kernel(2, 2).relevance)
+
+
 def test_tasks_do_not_see_each_other():
     x, y = rows(300)
     both = foresee(kernel(2, 2), x, y, torch.ones(2, 300), ascent=4)

@@ -31,13 +31,13 @@ def foresee(kernel: Kernel, x: Tensor, y: Tensor, weight: Tensor, *, ascent: int
         x: ``[T, R, D]``.
         y: ``[T, R, O]``.
         weight: ``[T, R]``; rows of weight zero are left out.
-        ascent: number of steps; the second half of them is averaged.
+        ascent: number of steps, 1 or more; the second half of them is averaged.
     """
     leaves = {name: t.clone().requires_grad_() for name, t in kernel.memory().items()}
     linear = leaves.pop("kernel_linear")
     residual = y - _trend(kernel, x, y, weight)
     optimizer = torch.optim.Adam(leaves.values(), lr=_RATE, betas=(0.8, 0.95))
-    stride = max(1, x.shape[1] // _AT_ONCE)
+    stride, averaged = max(1, x.shape[1] // _AT_ONCE), ascent // 2
     total = {name: torch.zeros_like(t) for name, t in leaves.items()}
     with torch.enable_grad():
         for step in range(ascent):
@@ -46,10 +46,10 @@ def foresee(kernel: Kernel, x: Tensor, y: Tensor, weight: Tensor, *, ascent: int
             density, count = _density(moving, x, residual, weight, slice(step % stride, None, stride))
             (-density / count.clamp_min(1.0)).sum().backward()
             optimizer.step()
-            if 2 * step >= ascent:
+            if step >= averaged:
                 for name, leaf in leaves.items():
                     total[name] += leaf.detach()
-    mean = {name: t / (ascent - (ascent + 1) // 2) for name, t in total.items()}
+    mean = {name: t / (ascent - averaged) for name, t in total.items()}
     return Kernel.from_memory({**mean, "kernel_linear": kernel.linear})
 
 
