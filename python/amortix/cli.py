@@ -10,6 +10,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -182,13 +183,8 @@ def train(
     """Meta-train a learner by a recipe."""
     from amortix import commands
 
-    again = f"amortix: stopped; go on by: amortix train {recipe} --out {out} --resume"
-    try:
-        if not commands.train(recipe, out, resume=resume, seconds=seconds, json=json):
-            typer.echo(again, err=True)
-    except KeyboardInterrupt:
-        typer.echo(again, err=True)
-        raise typer.Exit(130) from None
+    run = partial(commands.train, recipe, out, resume=resume, seconds=seconds, json=json)
+    _resumable(run, again=f"amortix train {recipe} --out {out} --resume")
 
 
 @app.command()
@@ -244,13 +240,8 @@ def train_optimizer(
     """Meta-train a learned optimizer by a recipe."""
     from amortix import optim_commands
 
-    again = f"amortix: stopped; go on by: amortix optim train {recipe} --out {out} --resume"
-    try:
-        if not optim_commands.train(recipe, out, resume=resume, seconds=seconds, json=json):
-            typer.echo(again, err=True)
-    except KeyboardInterrupt:
-        typer.echo(again, err=True)
-        raise typer.Exit(130) from None
+    run = partial(optim_commands.train, recipe, out, resume=resume, seconds=seconds, json=json)
+    _resumable(run, again=f"amortix optim train {recipe} --out {out} --resume")
 
 
 @optim_app.command("compare")
@@ -270,6 +261,17 @@ def compare_optimizers(
     from amortix.learned_rule import bundled_rules
 
     optim_commands.compare(task, weights or list(bundled_rules()), steps=steps, seeds=seeds, plot=plot, json=json)
+
+
+def _resumable(run: Callable[[], bool], *, again: str) -> None:
+    """Run what tells whether it reached its end; where it did not, or on Ctrl-C, say how to go on."""
+    told = f"amortix: stopped; go on by: {again}"
+    try:
+        if not run():
+            typer.echo(told, err=True)
+    except KeyboardInterrupt:
+        typer.echo(told, err=True)
+        raise typer.Exit(130) from None
 
 
 @contextmanager

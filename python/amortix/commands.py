@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -204,20 +205,9 @@ def train(recipe: str, out: Path, *, resume: bool, seconds: float | None, json: 
     """Run `amortix train`; False where the time ran out before the end."""
     from amortix import training
 
-    pause = report.Pause(1.0)
-    with report.training_bar(shown=not json) as shown:
-
-        def progress(row: dict[str, Any]) -> None:
-            if json and (pause.over() or row["iteration"] == row["iterations"]):
-                print(report.json_line(row), flush=True)
-            shown(row)
-
-        path = training.train(_recipe(recipe), out=out, resume=resume, progress=progress, seconds=seconds)
-    if path is None:
-        return False
-    if not json:
-        print(f"wrote {path}")
-    return True
+    return report.shown_training(
+        partial(training.train, _recipe(recipe), out=out, resume=resume, seconds=seconds), lines=json
+    )
 
 
 def _recipe(name: str) -> Path:

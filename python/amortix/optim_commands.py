@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -29,18 +30,9 @@ _SHOWN = ("optimizer", "rate", "schedule", "loss", "seconds", "loss_at")  # what
 
 def train(recipe: str, out: Path, *, resume: bool, seconds: float | None, json: bool) -> bool:
     """Run `amortix optim train`; False where the time ran out before the end."""
-    pause = report.Pause(1.0)
-    with report.training_bar(shown=not json) as shown:
-
-        def progress(row: dict[str, Any]) -> None:
-            if json and (pause.over() or row["iteration"] == row["iterations"]):
-                print(report.json_line(row), flush=True)
-            shown(row)
-
-        path = trainer.train(_recipe(recipe), out=out, resume=resume, progress=progress, seconds=seconds)
-    if path is not None and not json:
-        print(f"wrote {path}")
-    return path is not None
+    return report.shown_training(
+        partial(trainer.train, _recipe(recipe), out=out, resume=resume, seconds=seconds), lines=json
+    )
 
 
 def compare(task: str, weights: list[str], *, steps: int, seeds: int, plot: Path | None, json: bool) -> None:

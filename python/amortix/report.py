@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
@@ -224,6 +225,27 @@ def training_bar(*, shown: bool) -> Iterator[Callable[[Mapping[str, Any]], None]
             bar.update(line, completed=row["iteration"], total=row["iterations"], text=text)
 
         yield update
+
+
+def shown_training(train: Callable[..., Path | None], *, lines: bool) -> bool:
+    """Run a training under its bar, or with JSON lines; False where the time ran out before the end.
+
+    Args:
+        train: takes ``progress`` and returns the path of what it wrote, or None where time ran out.
+        lines: one JSON object at most a second instead of the bar.
+    """
+    pause = Pause(1.0)
+    with training_bar(shown=not lines) as shown:
+
+        def progress(row: dict[str, Any]) -> None:
+            if lines and (pause.over() or row["iteration"] == row["iterations"]):
+                print(json_line(row), flush=True)
+            shown(row)
+
+        path = train(progress=progress)
+    if path is not None and not lines:
+        print(f"wrote {path}")
+    return path is not None
 
 
 class Pause:
