@@ -38,9 +38,9 @@ from amortix.errors import ConfigError, StateError
 from amortix.evaluation import evaluate
 from amortix.learner import AbstractLearner
 from amortix.objectives import excess
+from amortix.runs import run, under
 
 _BROKEN = 1e4  # loss above which a state counts as a failure and is replaced
-_SAVE_EVERY = 60.0  # seconds between checkpoints
 _UNSEEN = 2**40  # seed of the card's tasks; those of training are 1000 · the recipe's, and a few more
 
 
@@ -237,15 +237,15 @@ class Trainer:
         if metadata.get("recipe") != _fingerprint(self.recipe):
             raise StateError(f"{path} was written by another recipe: give its own, or start anew without --resume")
         tensors = load_file(path)
-        self.learner.load_state_dict(_under("learner.", tensors))
+        self.learner.load_state_dict(under("learner.", tensors))
         moments: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in _under("optimizer.", tensors).items():
+        for name, tensor in under("optimizer.", tensors).items():
             index, key = name.split(".")
             moments.setdefault(int(index), {})[key] = tensor
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
         for index, workshop in enumerate(self.workshops):
-            workshop.pool.restore({k: v.numpy() for k, v in _under(f"pool.{index}.", tensors).items()})
+            workshop.pool.restore({k: v.numpy() for k, v in under(f"pool.{index}.", tensors).items()})
         for name, value in json.loads(metadata["progress"]).items():
             setattr(self, name, value)
 
@@ -276,38 +276,24 @@ def train(
     """
     plan = Recipe.read(recipe)
     folder = out / f"{plan.name}.run"
-    found = (folder / "run.safetensors").is_file()
-    if found and not resume:
-        raise ConfigError(f"{folder} holds an unfinished run: continue it with --resume or remove the folder")
-    trainer = Trainer(plan)
-    if found:
-        trainer.restore(folder)
-    curve: list[tuple[int, float]] = []
-    started = saved = time.monotonic()
-    try:
-        while trainer.iteration < plan.iterations:
-            loss = trainer.advance()
-            curve.append((trainer.iteration, loss))
-            if progress:
-                progress(
-                    {
-                        "iteration": trainer.iteration,
-                        "iterations": plan.iterations,
-                        "loss": loss,
-                        "seconds": trainer.seconds,
-                        "failures": trainer.failures,
-                    }
-                )
-            now = time.monotonic()
-            if seconds is not None and now - started > seconds and trainer.iteration < plan.iterations:
-                trainer.save(folder)
-                return None
-            if now - saved > _SAVE_EVERY:
-                trainer.save(folder)
-                saved = now
-    except KeyboardInterrupt:
-        trainer.save(folder)
-        raise
+
+    def told(trainer: Trainer, loss: float) -> None:
+        if progress:
+            progress(
+                {
+                    "iteration": trainer.iteration,
+                    "iterations": plan.iterations,
+                    "loss": loss,
+                    "seconds": trainer.seconds,
+                    "failures": trainer.failures,
+                }
+            )
+
+    trainer = run(
+        lambda: Trainer(plan), folder, iterations=plan.iterations, resume=resume, progress=told, seconds=seconds
+    )
+    if trainer is None:
+        return None
     path = out / f"{plan.name}.safetensors"
     _publish(trainer, path)
     shutil.rmtree(folder, ignore_errors=True)
@@ -352,10 +338,6 @@ def one_cycle(done: float) -> float:
 def _select(data: TaskBatch, tasks: Tensor) -> TaskBatch:
     context = Batch(data.context.x[tasks], data.context.y[tasks])
     return TaskBatch(context, data.query_x[tasks], data.query_y[tasks], data.signal[tasks])
-
-
-def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
 def _fingerprint(recipe: Recipe) -> str:

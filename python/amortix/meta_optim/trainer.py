@@ -28,8 +28,8 @@ from amortix.meta_optim.parametrisation import AbstractParametrisation, build_pa
 from amortix.meta_optim.problems import InnerProblems
 from amortix.meta_optim.recipe import Recipe
 from amortix.meta_optim.tasks import build_task
+from amortix.runs import run, under
 
-_SAVE_EVERY = 60.0
 _UNSEEN = 10**6
 _JUDGED = 8
 
@@ -117,11 +117,11 @@ class Trainer:
             raise StateError(f"{path} was written by another recipe: give its own, or start anew without --resume")
         self.theta.copy_(tensors["theta"])
         self.best = tensors["best"]
-        if moments := _under("adam.", tensors):
+        if moments := under("adam.", tensors):
             groups = self.optimizer.state_dict()["param_groups"]
             self.optimizer.load_state_dict({"state": {0: moments}, "param_groups": groups})
         for i, pool in enumerate(self.pools):
-            slots = pool.slots.filled(_under(f"pool.{i}.slots.", tensors))
+            slots = pool.slots.filled(under(f"pool.{i}.slots.", tensors))
             self.pools[i] = Pool(slots, tensors[f"pool.{i}.drift"])
         for name, value in json.loads(head["progress"]).items():
             setattr(self, name, value)
@@ -175,28 +175,16 @@ def train(
     """
     plan = Recipe.read(recipe)
     folder = out / f"{plan.name}.run"
-    found = (folder / "run.safetensors").is_file()
-    if found and not resume:
-        raise ConfigError(f"{folder} holds an unfinished run: continue it with --resume or remove the folder")
-    trainer = Trainer(plan)
-    if found:
-        trainer.restore(folder)
-    started = saved = time.monotonic()
-    try:
-        while trainer.iteration < plan.iterations:
-            loss = trainer.advance()
-            if progress:
-                progress(_row(trainer, loss))
-            now = time.monotonic()
-            if seconds is not None and now - started > seconds and trainer.iteration < plan.iterations:
-                trainer.save(folder)
-                return None
-            if now - saved > _SAVE_EVERY:
-                trainer.save(folder)
-                saved = now
-    except KeyboardInterrupt:
-        trainer.save(folder)
-        raise
+
+    def told(trainer: Trainer, loss: float) -> None:
+        if progress:
+            progress(_row(trainer, loss))
+
+    trainer = run(
+        lambda: Trainer(plan), folder, iterations=plan.iterations, resume=resume, progress=told, seconds=seconds
+    )
+    if trainer is None:
+        return None
     path = publish(trainer, out)
     shutil.rmtree(folder, ignore_errors=True)
     return path
@@ -248,7 +236,3 @@ def _estimator(recipe: Recipe) -> AbstractEstimator:
 
 def _falling(done: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * done))
-
-
-def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {key.removeprefix(prefix): one for key, one in tensors.items() if key.startswith(prefix)}
