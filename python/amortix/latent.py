@@ -46,10 +46,6 @@ class Latent:
         """The tensors by name, as a `State` carries them."""
         return self.sample.memory() | self.kernel.memory() | self.basis.memory()
 
-    def closed(self) -> Latent:
-        """The same kernel and basis, to be inferred no more."""
-        return Latent(self.sample.closed(), self.kernel, self.basis)
-
     def extend(self, batch: Batch, sides: Callable[[Tensor], Tensor], ascent: int) -> tuple[Latent, Tensor, Tensor]:
         """Take the batch's rows while there is room, and infer kernel and basis anew where the rows have doubled.
 

@@ -28,7 +28,7 @@ from amortix.contracts import AbstractFeaturePredictor, AbstractKernelAdapter, A
 from amortix.errors import LearnerError
 from amortix.kernel import Kernel
 from amortix.latent import Latent
-from amortix.merging import nearest
+from amortix.merging import lend, nearest
 from amortix.objectives import AbstractReadout
 
 _OWN = ("kept_distance", "kept_x", "kept_y", "query_x")
@@ -71,9 +71,7 @@ class RetainedContext(AbstractMergingRefiner):
         """Nothing retained, nothing seen; the kernel is that of ``like``, if given, and stays so."""
         tasks, _, columns = query_x.shape
         task = self.adapter.init(tasks, columns, outputs, self.predictor)
-        if like is not None:
-            task = State(task.value, task.age, {**task.memory, **Latent.from_memory(like.memory).closed().memory()})
-        return self._empty(task, query_x, outputs)
+        return self._empty(task if like is None else lend(like, task), query_x, outputs)
 
     def ask(self, query_x: Tensor, fitted: State) -> State:
         """Nothing retained; kernel and trend are those of ``fitted``."""
